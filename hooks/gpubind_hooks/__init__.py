@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Programs a container runtime starts: the CDI hooks. Standard library only."""

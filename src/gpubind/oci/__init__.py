@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The OCI runtime's command line and the container's config.json."""

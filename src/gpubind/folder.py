@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changing one folder that is open: every name is a single component below a descriptor.
+
+Nothing here follows a link and nothing is half-written: a new file or link appears by rename.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+
+def make(parent: int, base: str, mode: int) -> None:
+    """Make one folder below a descriptor, with the parent's owner."""
+    os.mkdir(base, mode, dir_fd=parent)
+    give(base, parent)
+
+
+def give(base: str, parent: int) -> None:
+    """Give a new entry the owner of its folder, where that is somebody else."""
+    owner = os.fstat(parent)
+    if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+        try:
+            os.chown(base, owner.st_uid, owner.st_gid, dir_fd=parent, follow_symlinks=False)
+        except OSError:
+            return  # an owner with no number in this user namespace: what is made is ours
+
+
+def write(parent: int, base: str, data: bytes, mode: int = 0o644) -> None:
+    """Put a file in place below a descriptor: temporary file, then rename, no fsync.
+
+    A file that is there keeps its mode, its owner and what extended attributes allow; a new one
+    gets the owner of its folder. A link, FIFO or device of that name is replaced, never followed.
+    """
+    temporary = f".gpubind-{os.getpid()}-{base}"[:255]
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(temporary, flags, 0o600, dir_fd=parent)
+    except FileExistsError:
+        os.unlink(temporary, dir_fd=parent)
+        fd = os.open(temporary, flags, 0o600, dir_fd=parent)
+    try:
+        try:
+            _fill(fd, data)
+            _dress(fd, parent, base, mode)
+        finally:
+            os.close(fd)
+        os.rename(temporary, base, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        os.unlink(temporary, dir_fd=parent)
+        raise
+
+
+def _fill(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _dress(fd: int, parent: int, base: str, mode: int) -> None:
+    """Give a temporary file owner, mode and attributes of the file it is going to replace."""
+    try:
+        old = os.open(
+            base, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent
+        )
+    except OSError:
+        old = -1
+    try:
+        status = os.fstat(parent if old < 0 else old)
+        if old >= 0 and stat.S_ISREG(status.st_mode):
+            mode = stat.S_IMODE(status.st_mode) & 0o777
+            for name in os.listxattr(old):
+                try:
+                    os.setxattr(fd, name, os.getxattr(old, name))
+                except OSError:
+                    continue
+        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+            _chown(fd, status)
+        os.fchmod(fd, mode)
+    finally:
+        if old >= 0:
+            os.close(old)
+
+
+def _chown(fd: int, status: os.stat_result) -> None:
+    try:
+        os.fchown(fd, status.st_uid, status.st_gid)
+    except OSError:
+        return  # as in `give`
+
+
+def symlink(parent: int, target: str, base: str) -> bool:
+    """Make the link `base` with the text `target` below a descriptor; False if it is there.
+
+    A file or another link of that name is replaced. Raises IsADirectoryError for a folder.
+    """
+    try:
+        os.symlink(target, base, dir_fd=parent)
+    except FileExistsError:
+        pass
+    else:
+        give(base, parent)
+        return True
+    status = os.stat(base, dir_fd=parent, follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), base)
+    if stat.S_ISLNK(status.st_mode) and os.readlink(base, dir_fd=parent) == target:
+        return False
+    temporary = f".gpubind-{os.getpid()}-{base}"[:255]
+    os.symlink(target, temporary, dir_fd=parent)
+    try:
+        give(temporary, parent)
+        os.rename(temporary, base, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        os.unlink(temporary, dir_fd=parent)
+        raise
+    return True

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where things are on the host. An installation under a prefix writes its own copy of this file."""
+
+ETC = "/etc/gpubind"
+"""Folder of the operator's configuration."""
+
+STATE = "/run/gpubind"
+"""Folder of what is derived and may vanish at boot: compiled specs, sidecars, locks."""
+
+LIB = "/usr/lib/gpubind"
+"""Folder of the start-path code."""
+
+GENERATOR = "/usr/bin/gpubind"
+"""The operator's program, run by a container start only when its compiled specs are stale."""
+
+HOOK = "/usr/bin/gpubind-cdi-hook"
+"""The program that hook entries name."""

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder that is somebody's `/`: a driver root or a container's root.
+
+Everything in there is reached through descriptors, so that no link and no race leads out of it:
+openat2 with RESOLVE_IN_ROOT, or a walk over single components where the kernel has no openat2 or a
+seccomp filter hides it. Inner names are absolute as seen inside; this is the only module that
+turns them into host names and back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from gpubind import folder, linux
+from gpubind.errors import RootEscapeError
+
+MAX_LINKS = 40  # what the kernel allows, see path_resolution(7)
+MAX_RETRIES = 32  # openat2 gives EAGAIN while a rename races a `..`
+READ_LIMIT = 16 << 20
+
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_SEEN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_OPENAT2 = (errno.ENOSYS, errno.EINVAL, errno.EPERM)
+_RESOLVE = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+
+class Root:
+    """A descriptor of a folder, and what can be done below it.
+
+    `path` is the folder's host name, `fd` its O_PATH descriptor. Usable as a context manager.
+    Raises OSError where the folder can't be opened.
+    """
+
+    __slots__ = ("fd", "path", "walking")
+
+    def __init__(self, path: str, *, walking: bool = False) -> None:
+        self.path = path.rstrip("/") or "/"
+        self.fd = os.open(path, _FOLDER)
+        self.walking = walking
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self.fd)
+
+    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """Open an existing file and give its descriptor; links are followed inside the root."""
+        flags |= os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        if not self.walking:
+            for _ in range(MAX_RETRIES):
+                try:
+                    return linux.openat2(self.fd, name, flags, resolve=_RESOLVE)
+                except OSError as error:
+                    if error.errno == errno.EAGAIN:
+                        continue
+                    if error.errno not in _NO_OPENAT2:
+                        raise
+                    self.walking = True
+                    break
+        return self._walk(name, flags)[0]
+
+    def resolve(self, name: str) -> str:
+        """Give the inner name `name` ends at after all links. Raises FileNotFoundError."""
+        fd, names = self._walk(name, os.O_PATH)
+        os.close(fd)
+        return "/" + "/".join(names)
+
+    def stat(self, name: str) -> os.stat_result:
+        """Give the file's status, links followed inside the root."""
+        fd = self.open(name, os.O_PATH)
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def lstat(self, name: str) -> os.stat_result:
+        """Give the status of the last component itself."""
+        fd = self.open(name, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def exists(self, name: str) -> bool:
+        """Tell whether `name` leads to something inside the root."""
+        try:
+            os.close(self.open(name, os.O_PATH))
+        except OSError:
+            return False
+        return True
+
+    def readlink(self, name: str) -> str:
+        """Give the text of the link `name`. Raises OSError EINVAL where it is none."""
+        fd = self.open(name, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            if not stat.S_ISLNK(os.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
+            return os.readlink("", dir_fd=fd)
+        finally:
+            os.close(fd)
+
+    def listdir(self, name: str) -> list[str]:
+        """Give the sorted names in the folder `name`."""
+        fd = self.open(name, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
+
+    def read(self, name: str, limit: int = READ_LIMIT) -> bytes:
+        """Give the bytes of the regular file `name`.
+
+        Raises OSError: EINVAL where it is a FIFO, a device or a socket, EFBIG above `limit` bytes.
+        """
+        fd = self.open(name)
+        try:
+            return contents(fd, name, limit)
+        finally:
+            os.close(fd)
+
+    def outer(self, name: str) -> str:
+        """Give the host's name of an inner name."""
+        return name if self.path == "/" else self.path + ("" if name == "/" else name)
+
+    def inner(self, path: str) -> str:
+        """Give the inner name of a host name. Raises RootEscapeError where it is elsewhere."""
+        if self.path == "/":
+            return path
+        if path != self.path and not path.startswith(self.path + "/"):
+            raise RootEscapeError(path, self.path)
+        return path[len(self.path) :] or "/"
+
+    def make_folders(self, name: str, mode: int = 0o755) -> int:
+        """Give an O_PATH descriptor of the folder `name`, made with its parents where absent.
+
+        A new folder gets the owner of the folder it is made in. Raises OSError, EEXIST where a
+        dangling link stands in the way.
+        """
+        name = name.rstrip("/")
+        try:
+            return self.open(name or "/", _FOLDER)
+        except FileNotFoundError:
+            pass
+        head, _, base = name.rpartition("/")
+        parent = self.make_folders(head, mode)
+        try:
+            folder.make(parent, base, mode)
+            return os.open(base, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def _walk(self, name: str, flags: int) -> tuple[int, list[str]]:
+        """Open `name` component by component; give the descriptor and the names it went through.
+
+        Each step is one name below a descriptor and never follows a link by itself; `..` goes
+        back to the descriptor the step came from, so a folder moved away meanwhile leads nowhere.
+        """
+        trail = [os.dup(self.fd)]
+        names: list[str] = []
+        steps = [step for step in name.split("/") if step not in ("", ".")][::-1]
+        links = 0
+        try:
+            while steps:
+                step = steps.pop()
+                if step == "..":
+                    if names:
+                        names.pop()
+                        os.close(trail.pop())
+                    continue
+                last = not steps
+                fd = os.open(step, _SEEN, dir_fd=trail[-1])
+                is_link = stat.S_ISLNK(os.fstat(fd).st_mode)
+                if is_link and not (last and flags & os.O_NOFOLLOW):
+                    text = os.readlink("", dir_fd=fd)
+                    os.close(fd)
+                    links += 1
+                    if links > MAX_LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+                    if text.startswith("/"):
+                        names.clear()
+                        while len(trail) > 1:
+                            os.close(trail.pop())
+                    steps.extend([part for part in text.split("/") if part not in ("", ".")][::-1])
+                    continue
+                names.append(step)
+                trail.append(fd)
+            return self._reopen(trail, names, flags, name), names
+        finally:
+            for fd in trail:
+                os.close(fd)
+
+    def _reopen(self, trail: list[int], names: list[str], flags: int, name: str) -> int:
+        """Open the end of a walk with the flags asked for."""
+        if len(trail) == 1:
+            return os.open(".", flags, dir_fd=trail[0])
+        seen = os.fstat(trail[-1])
+        if stat.S_ISLNK(seen.st_mode):
+            return os.dup(trail[-1])
+        fd = os.open(names[-1], flags | os.O_NOFOLLOW, dir_fd=trail[-2])
+        if not os.path.samestat(os.fstat(fd), seen):
+            os.close(fd)
+            raise OSError(errno.EAGAIN, "changed while it was opened", name)
+        return fd
+
+
+def contents(fd: int, name: str, limit: int = READ_LIMIT) -> bytes:
+    """Give the bytes of an open regular file; `name` is for the message.
+
+    Raises OSError: EINVAL where it is not a regular file, EFBIG above `limit` bytes.
+    """
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", name)
+    parts = []
+    left = limit + 1
+    while left > 0 and (part := os.read(fd, min(left, max(status.st_size + 1, 1 << 16)))):
+        parts.append(part)
+        left -= len(part)
+    if left <= 0:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", name)
+    return b"".join(parts)
