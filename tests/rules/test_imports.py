@@ -95,11 +95,15 @@ def doors(root: str) -> Iterator[str]:
 
 
 def start_path(root: str) -> Iterator[str]:
-    """Give the imports the start path may not have."""
+    """Give the imports the start path may not have. A types.py is for the type checker only."""
     for name in checkout.python(root, "src/gpubind", "hooks"):
+        if name.endswith("/types.py"):
+            continue
         for found in checkout.imports(root, name):
-            package = found.module.partition(".")[0]
-            if package not in sys.stdlib_module_names | {"gpubind", "gpubind_hooks"}:
+            package, _, rest = found.module.partition(".")
+            if package in OURS and "types" in rest.split("."):
+                yield f"{name}:{found.line}: {found.module} is for the type checker only"
+            elif package not in sys.stdlib_module_names | {"gpubind", "gpubind_hooks"}:
                 yield f"{name}:{found.line}: {package} is not in the standard library"
             elif found.top and package in COSTLY:
                 yield f"{name}:{found.line}: {package} is too costly at import time"
@@ -177,12 +181,15 @@ def test_a_costly_or_foreign_import_on_the_start_path_is_seen(tmp_path: Path) ->
         {
             "src/gpubind/a.py": "import os\ntry:\n    import json\nexcept ImportError:\n    pass\n",
             "src/gpubind/b.py": lazy,
+            "src/gpubind/oci/types.py": "import typing\n",
+            "src/gpubind/d.py": "def f():\n    import gpubind.oci.types\n",
             "hooks/gpubind_hooks/c.py": "def f():\n    import yaml\n",
             "hooks/bin/gpubind-x": "#!/usr/bin/python3 -IS\nfrom dataclasses import dataclass\n",
         },
     )
     assert set(start_path(root)) == {
         "src/gpubind/a.py:3: json is too costly at import time",
+        "src/gpubind/d.py:2: gpubind.oci.types is for the type checker only",
         "hooks/gpubind_hooks/c.py:2: yaml is not in the standard library",
         "hooks/bin/gpubind-x:2: dataclasses is too costly at import time",
     }

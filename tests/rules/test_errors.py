@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error ID has its section in docs/errors.md, and every section its error."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING
+
+import checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+IDENTIFIER = re.compile(r"[A-Z][A-Z0-9]+(-[A-Z0-9]+)+")
+SECTION = re.compile(r"^## (\S+)$", re.MULTILINE)
+
+
+def used(root: str) -> dict[str, str]:
+    """Give the IDs that errors are raised with, each with the first place."""
+    places: dict[str, str] = {}
+    for name in checkout.python(root, *checkout.CODE):
+        for node in ast.walk(checkout.parsed(root, name)):
+            for value in _identifiers(node):
+                for found in ast.walk(value):
+                    if isinstance(found, ast.Constant) and isinstance(found.value, str):
+                        places.setdefault(found.value, f"{name}:{found.lineno}")
+    return places
+
+
+def _identifiers(node: ast.AST) -> Iterator[ast.expr]:
+    if isinstance(node, ast.keyword) and node.arg == "identifier":
+        yield node.value
+    elif isinstance(node, ast.arguments):
+        named = (*node.posonlyargs, *node.args)
+        pairs = [
+            *zip(named[len(named) - len(node.defaults) :], node.defaults, strict=True),
+            *zip(node.kwonlyargs, node.kw_defaults, strict=True),
+        ]
+        yield from (default for name, default in pairs if name.arg == "identifier" and default)
+
+
+def texts(root: str) -> set[str]:
+    """Give every text in the code that is an ID as a whole."""
+    return {
+        node.value
+        for name in checkout.python(root, *checkout.CODE)
+        for node in ast.walk(checkout.parsed(root, name))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and IDENTIFIER.fullmatch(node.value)
+    }
+
+
+def differences(root: str) -> Iterator[str]:
+    """Give the IDs without section, the sections without error, and IDs of a wrong form."""
+    sections = SECTION.findall(checkout.text(root, "docs/errors.md"))
+    places = used(root)
+    for identifier in sorted(places.keys() - set(sections)):
+        yield f"{places[identifier]}: {identifier} is not in docs/errors.md"
+    for identifier in sorted(places):
+        if not IDENTIFIER.fullmatch(identifier):
+            yield f"{places[identifier]}: {identifier} is no ID: capitals with a hyphen"
+    for identifier in sorted(set(sections) - texts(root)):
+        yield f"docs/errors.md: nothing raises {identifier}"
+    if sections != sorted(set(sections)):
+        yield "docs/errors.md: sections are not sorted, or one is there twice"
+
+
+def test_the_page_of_errors_and_the_errors_agree() -> None:
+    assert list(differences(checkout.ROOT)) == []
+
+
+def test_an_error_without_section_and_a_section_without_error_are_seen(tmp_path: Path) -> None:
+    code = (
+        "def f(*, identifier: str = 'DOC-INVALID'):\n"
+        "    raise E('x', identifier='NEW-ONE' if f else 'known')\n"
+        "TABLE = {'a': 'TABLE-MADE'}\n"
+    )
+    page = "# Errors\n\n## TABLE-MADE\n\n## GONE-ONE\n\n## DOC-INVALID\n"
+    root = checkout.grow(tmp_path, {"src/gpubind/a.py": code, "docs/errors.md": page})
+    assert list(differences(root)) == [
+        "src/gpubind/a.py:2: NEW-ONE is not in docs/errors.md",
+        "src/gpubind/a.py:2: known is not in docs/errors.md",
+        "src/gpubind/a.py:2: known is no ID: capitals with a hyphen",
+        "docs/errors.md: nothing raises GONE-ONE",
+        "docs/errors.md: sections are not sorted, or one is there twice",
+    ]
