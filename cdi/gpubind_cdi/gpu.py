@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a GPU is, and who can say which ones there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mig:
+    """One MIG device: a compute instance (`ci`) of a GPU instance (`gi`) of its parent GPU."""
+
+    index: int
+    uuid: str
+    gi: int
+    ci: int
+    profile: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU as its driver describes it.
+
+    `minor` is that of `/dev/nvidia<minor>`, `pci` the bus id as sysfs writes it
+    (`0000:07:00.0`), `architecture` the compute capability (`9.0`).
+    """
+
+    index: int
+    uuid: str
+    minor: int
+    pci: str
+    name: str
+    brand: str
+    architecture: str
+    mig: tuple[Mig, ...] = ()
+    mig_enabled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A GPU that is there and could not be read, and why."""
+
+    index: int
+    message: str
+
+
+class GpuSource(Protocol):
+    """Whoever can say which driver runs and which GPUs it serves."""
+
+    def driver_version(self) -> str:
+        """Give the driver's version, such as `550.54.15`; empty when it is not known."""
+
+    def cuda_version(self) -> str:
+        """Give the CUDA version the driver serves at most, such as `12.4`; empty when unknown."""
+
+    def gpus(self) -> Sequence[Gpu]:
+        """Give the GPUs that could be read, by index."""
+
+    def faults(self) -> Sequence[Fault]:
+        """Give the GPUs that could not be read."""
+
+
+def pci_address(text: str) -> str:
+    """Give a PCI address as sysfs writes it: NVML's eight-digit domain cut to four, lower case.
+
+    Raises ValueError for text that is none.
+    """
+    domain, bus, rest = text.lower().split(":")
+    device, function = rest.split(".")
+    widths = ((domain, (4, 8)), (bus, (2,)), (device, (2,)), (function, (1,)))
+    for digits, lengths in widths:
+        if len(digits) not in lengths or digits.strip("0123456789abcdef"):
+            raise ValueError(f"not a PCI address: {text}")
+    return (
+        f"{domain[4:] if domain.startswith('0000') and len(domain) == 8 else domain}:{bus}:{rest}"
+    )

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inventory: a node's driver and GPUs as one JSON document.
+
+A simulated node keeps it in `/gpubind-node.json`; the process that asks NVML prints it. Beside
+driver and GPUs it names the GPUs that could not be read (`faults`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpubind.errors import DocumentError
+from gpubind_cdi import fields, gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gpubind_cdi.fields import Reader
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All that one look at a node gave."""
+
+    driver: str
+    cuda: str
+    gpus: tuple[gpu.Gpu, ...]
+    faults: tuple[gpu.Fault, ...] = ()
+    profile: str = ""
+
+
+class Source:
+    """A source of GPUs that looks once, on the first question, and answers from that look."""
+
+    __slots__ = ("_inventory", "_look")
+
+    def __init__(self, look: Callable[[], Inventory]) -> None:
+        self._look = look
+        self._inventory: Inventory | None = None
+
+    def inventory(self) -> Inventory:
+        """Give all that the one look gave."""
+        if self._inventory is None:
+            self._inventory = self._look()
+        return self._inventory
+
+    def driver_version(self) -> str:
+        """Give the driver's version."""
+        return self.inventory().driver
+
+    def cuda_version(self) -> str:
+        """Give the CUDA version the driver serves at most."""
+        return self.inventory().cuda
+
+    def gpus(self) -> Sequence[gpu.Gpu]:
+        """Give the GPUs that could be read, by index."""
+        return self.inventory().gpus
+
+    def faults(self) -> Sequence[gpu.Fault]:
+        """Give the GPUs that could not be read."""
+        return self.inventory().faults
+
+
+def parse(document: object) -> Inventory:
+    """Read an inventory document.
+
+    Raises DocumentError with the place of what is wrong: a missing, unknown or mistyped key, an
+    index, minor or UUID used twice, a UUID or PCI address that is none.
+    """
+    facts = _object(document, _INVENTORY, optional=("faults", "profile"))
+    if facts.pop("format") != FORMAT:
+        raise DocumentError(f"expected {FORMAT}: written by another version", path="format")
+    facts["driver"], facts["cuda"] = facts["driver"]
+    _unique("gpus", facts["gpus"], ("index", "uuid", "minor"))
+    facts["gpus"] = tuple(sorted(facts["gpus"], key=lambda found: found.index))
+    return Inventory(**facts)
+
+
+def _object(
+    value: Any, readers: dict[str, tuple[str, Reader[Any]]], optional: Sequence[str] = ()
+) -> dict[str, Any]:
+    facts = fields.members(value, readers)
+    for name, (attribute, _) in readers.items():
+        if attribute not in facts and attribute not in optional:
+            raise DocumentError(f"the key {fields.quoted(name)} is missing")
+    return facts
+
+
+def _word(value: Any) -> str:
+    word = fields.text(value)
+    if not word.isprintable():
+        raise DocumentError(f"expected printable text, found {word!a}")
+    return word
+
+
+def _uuid(prefix: str) -> Reader[str]:
+    def read(value: Any) -> str:
+        word = _word(value)
+        rest = word.removeprefix(prefix)
+        good = rest.isascii() and rest.replace("-", "").isalnum() and rest[-1:] != "-"
+        if rest == word or not good:
+            raise DocumentError(f"expected a UUID like {prefix}1b2c, found {fields.quoted(word)}")
+        return word
+
+    return read
+
+
+def _pci(value: Any) -> str:
+    word = _word(value)
+    try:
+        return gpu.pci_address(word)
+    except ValueError:
+        expected = "expected a PCI address like 0000:07:00.0"
+        raise DocumentError(f"{expected}, found {fields.quoted(word)}") from None
+
+
+def _driver(value: Any) -> tuple[str, str]:
+    facts = _object(value, {"version": ("version", _word), "cuda": ("cuda", _word)})
+    return facts["version"], facts["cuda"]
+
+
+def _gpu(value: Any) -> gpu.Gpu:
+    facts = _object(value, _GPU, optional=("mig",))
+    enabled, instances = facts.pop("mig", (False, ()))
+    return gpu.Gpu(**facts, mig_enabled=enabled, mig=instances)
+
+
+def _mig(value: Any) -> tuple[bool, tuple[gpu.Mig, ...]]:
+    facts = _object(value, _PARTITIONS, optional=("instances",))
+    instances = facts.get("instances", ())
+    _unique("instances", instances, ("index", "uuid"))
+    return facts["enabled"], instances
+
+
+def _instance(value: Any) -> gpu.Mig:
+    return gpu.Mig(**_object(value, _INSTANCE))
+
+
+def _fault(value: Any) -> gpu.Fault:
+    return gpu.Fault(**_object(value, {"index": ("index", _small), "message": ("message", _word)}))
+
+
+def _unique(name: str, things: Sequence[gpu.Gpu | gpu.Mig], attributes: Sequence[str]) -> None:
+    for attribute in attributes:
+        seen: set[object] = set()
+        for position, thing in enumerate(things):
+            value = getattr(thing, attribute)
+            if value in seen:
+                raise DocumentError(
+                    f"{value} is used twice", path=f"{name}[{position}].{attribute}"
+                )
+            seen.add(value)
+
+
+_small = fields.number(0, (1 << 20) - 1)  # the kernel's largest minor number
+_INSTANCE: dict[str, tuple[str, Reader[Any]]] = {
+    "index": ("index", _small),
+    "uuid": ("uuid", _uuid("MIG-")),
+    "gi": ("gi", _small),
+    "ci": ("ci", _small),
+    "profile": ("profile", _word),
+}
+_PARTITIONS: dict[str, tuple[str, Reader[Any]]] = {
+    "enabled": ("enabled", fields.truth),
+    "instances": ("instances", fields.listed(_instance)),
+}
+_GPU: dict[str, tuple[str, Reader[Any]]] = {
+    "index": ("index", _small),
+    "uuid": ("uuid", _uuid("GPU-")),
+    "minor": ("minor", _small),
+    "pci": ("pci", _pci),
+    "name": ("name", _word),
+    "brand": ("brand", _word),
+    "architecture": ("architecture", _word),
+    "mig": ("mig", _mig),
+}
+_INVENTORY: dict[str, tuple[str, Reader[Any]]] = {
+    "format": ("format", fields.number(0, 1 << 20)),
+    "profile": ("profile", _word),
+    "driver": ("driver", _driver),
+    "gpus": ("gpus", fields.listed(_gpu)),
+    "faults": ("faults", fields.listed(_fault)),
+}
