@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `gpubind` command: finds the command's module, runs it, prints its answer, exits.
+
+A command is loaded only when it is asked for, so that none pays for the others. This is the one
+place that prints and exits. Exit status: 0 done; 1 failed, nothing changed; 2 bad usage; 3 partial;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from gpubind.errors import ToolkitError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gpubind_ctl.answer import Answer
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when asked for: name to `module:attribute`."""
+
+    def __init__(self, name: str, *, table: Mapping[str, str], help: str) -> None:  # noqa: A002 - click's word
+        super().__init__(name, help=help, context_settings=_SETTINGS, no_args_is_help=False)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names in the table's order."""
+        del ctx
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Give the command of that name, imported now, or None."""
+        del ctx
+        if cmd_name not in self.table:
+            return None
+        module, _, attribute = self.table[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+CDI = Lazy(
+    "cdi",
+    table={},
+    help="Write, check and change CDI specs.",
+)
+GPUBIND = Lazy(
+    "gpubind",
+    table={
+        "cdi": "gpubind_ctl.main:CDI",
+        "simulate": "gpubind_ctl.commands.simulate:command",
+    },
+    help="Make a host's GPUs usable in containers.",
+)
+
+
+def _version(context: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+    del parameter
+    if value:
+        from importlib.metadata import version
+
+        click.echo(f"gpubind {version('gpubind')}")
+        context.exit()
+
+
+GPUBIND.params.append(
+    click.Option(
+        ["--version"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_version,
+        help="Show the version and exit.",
+    )
+)
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one command line, print its answer, and give the exit status."""
+    try:
+        with GPUBIND.make_context("gpubind", list(words)) as context:
+            answer: Answer = GPUBIND.invoke(context)
+            sys.stdout.write(answer.text)
+            sys.stdout.flush()
+            for note in answer.notes:
+                _tell(note)
+            return answer.status
+    except click.exceptions.Exit as end:
+        return _flushed(end.exit_code)
+    except click.UsageError as error:
+        return _tell(_usage(error), status=2)
+    except click.ClickException as error:
+        return _tell(error.format_message(), status=error.exit_code)
+    except ToolkitError as error:
+        return _tell(str(error), status=error.status)
+    except BrokenPipeError:
+        return _hung_up()
+    except OSError as error:
+        return _tell(_system(error), status=1)
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+
+
+def _usage(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx else "gpubind"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return f"{message}; see '{path} --help' [USAGE]"
+
+
+def _system(error: OSError) -> str:
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([*names, error.strerror or str(error)]) + " [OS-ERROR]"
+
+
+def _tell(message: str, *, status: int = 0) -> int:
+    """Print one line on standard error and give `status`."""
+    with contextlib.suppress(OSError):  # nobody reads it: the status still tells
+        sys.stderr.write(f"gpubind: {printable(message)}\n")
+        sys.stderr.flush()
+    return status
+
+
+def _flushed(status: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _hung_up()
+    return status
+
+
+def _hung_up() -> int:
+    """Leave quietly where nobody reads standard output any more, and keep Python's exit quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

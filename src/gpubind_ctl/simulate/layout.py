@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes a simulated node into a folder of its own: nothing else is ever written to."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gpubind import folder as folders
+from gpubind.errors import ToolkitError
+from gpubind.root import Root
+from gpubind_ctl.simulate import driver, kernel
+from gpubind_ctl.simulate.entries import Entry, File, Folder, Link, Node, Socket
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpubind_ctl.simulate.profile import Profile
+
+INVENTORY = "gpubind-node.json"
+_NO_NODES = (errno.EPERM, errno.EACCES, errno.EINVAL)  # what kernels and seccomp filters answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What was laid out: how many entries, whether with device nodes, notes for the operator."""
+
+    entries: int
+    nodes: bool
+    notes: tuple[str, ...]
+
+
+def plan(profile: Profile, host_devices: str) -> list[Entry]:
+    """Give all of a node but its inventory; `host_devices` is the host's /proc/devices."""
+    major = kernel.gpu_major(host_devices)
+    return [*driver.plan(profile), *kernel.plan(profile, major)]
+
+
+def inventory(profile: Profile, *, nodes: bool) -> dict[str, Any]:
+    """Give the document that stands in for NVML; `nodes` tells whether device nodes are there."""
+    return {
+        "format": 1,
+        "profile": profile.name,
+        "nodes": "present" if nodes else "absent",
+        "driver": {"version": profile.version, "cuda": profile.cuda},
+        "gpus": [
+            {
+                "index": gpu.index,
+                "uuid": gpu.uuid,
+                "minor": gpu.minor,
+                "pci": gpu.pci,
+                "name": gpu.name,
+                "brand": gpu.brand,
+                "architecture": gpu.architecture,
+                "mig": {
+                    "enabled": gpu.mig_enabled,
+                    "instances": [
+                        {
+                            "index": mig.index,
+                            "uuid": mig.uuid,
+                            "gi": mig.gi,
+                            "ci": mig.ci,
+                            "profile": mig.profile,
+                        }
+                        for mig in gpu.instances
+                    ],
+                },
+            }
+            for gpu in profile.gpus
+        ],
+    }
+
+
+def lay_out(profile: Profile, folder: str) -> Written:
+    """Make `folder` the node `profile` describes, replacing an earlier simulated node there.
+
+    Raises ToolkitError SIM-ROOT where the folder holds anything else, OSError where the file
+    system refuses; an inventory without GPUs is left then, so that a second run may finish.
+    """
+    with open("/proc/devices", encoding="utf-8") as file:
+        entries = plan(profile, file.read())
+    _prepare(folder)
+    with Root(folder) as root:
+        _clear(root)
+        mark = {"format": 1, "profile": profile.name, "state": "being laid out"}
+        folders.write(root.fd, INVENTORY, _encoded(mark))
+        nodes, notes = _can_make_nodes(root)
+        wanted = entries if nodes else [entry for entry in entries if not isinstance(entry, Node)]
+        _write(root, wanted, datetime.fromisoformat(profile.built).replace(tzinfo=UTC))
+        folders.write(root.fd, INVENTORY, _encoded(inventory(profile, nodes=nodes)))
+    return Written(entries=len(wanted) + 1, nodes=nodes, notes=notes)
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def _prepare(folder: str) -> None:
+    """Make sure that `folder` exists and is empty or an earlier node."""
+    try:
+        os.makedirs(folder)
+    except FileExistsError:
+        if not os.path.isdir(folder):
+            raise _refusal(folder, "is not a folder") from None
+    if os.path.samefile(folder, "/"):
+        raise _refusal(folder, "is the root of this machine")
+    names = os.listdir(folder)
+    if names and not _is_node(folder):
+        raise _refusal(folder, f"is not empty and holds no {INVENTORY}")
+    below = os.path.realpath(folder) + "/"
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+        points = [line.split(" ")[1] for line in file]
+    for point in points:
+        # the kernel writes blanks, tabs, newlines and backslashes of a name as octal escapes
+        name = point.encode("utf-8", "surrogateescape").decode("unicode_escape")
+        if name.startswith(below):
+            raise _refusal(folder, f"has {name} mounted in it")
+
+
+def _is_node(folder: str) -> bool:
+    path = os.path.join(folder, INVENTORY)
+    try:
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        with open(path, "rb") as file:
+            document = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(document, dict) and {"format", "profile"} <= document.keys()
+
+
+def _refusal(folder: str, reason: str) -> ToolkitError:
+    return ToolkitError(
+        f"{folder} {reason}",
+        identifier="SIM-ROOT",
+        hint="name a folder that does not exist, is empty or is an earlier simulated node",
+    )
+
+
+def _clear(root: Root) -> None:
+    """Remove an earlier node, its inventory last, so that it stays one until it is gone."""
+    for name in root.listdir("/"):
+        if name == INVENTORY:
+            continue
+        if stat.S_ISDIR(root.lstat(f"/{name}").st_mode):
+            shutil.rmtree(name, dir_fd=root.fd)
+        else:
+            os.unlink(name, dir_fd=root.fd)
+
+
+def _can_make_nodes(root: Root) -> tuple[bool, tuple[str, ...]]:
+    """Tell whether device nodes can be made and opened here, with a note where they can't."""
+    probe = ".gpubind-probe"
+    try:
+        os.mknod(probe, stat.S_IFCHR | 0o600, os.makedev(kernel.UVM_MAJOR, 0), dir_fd=root.fd)
+    except OSError as error:
+        if error.errno not in _NO_NODES:
+            raise
+        note = (
+            f"device nodes are absent: mknod in {root.path} gives {error.strerror}; "
+            "run as root outside a user namespace to have them"
+        )
+        return False, (note,)
+    os.unlink(probe, dir_fd=root.fd)
+    if os.statvfs(root.path).f_flag & os.ST_NODEV:
+        note = f"{root.path} is mounted nodev: its device nodes exist, opening them gives EACCES"
+        return True, (note,)
+    return True, ()
+
+
+def _write(root: Root, entries: Sequence[Entry], built: datetime) -> None:
+    """Write all entries; files are as old as the driver, so that two nodes are alike."""
+    when = int(built.timestamp()) * 10**9
+    for entry in entries:
+        if isinstance(entry, Folder):
+            os.close(root.make_folders(entry.path))
+            continue
+        head, _, name = entry.path.rpartition("/")
+        parent = root.make_folders(head)
+        try:
+            _make(entry, name, parent)
+            os.utime(name, ns=(when, when), dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(parent)
+
+
+def _make(entry: File | Link | Node | Socket, name: str, parent: int) -> None:
+    """Make one entry in the folder `parent`, which has none of that name."""
+    match entry:
+        case File():
+            fd = os.open(
+                name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=parent
+            )
+            with open(fd, "wb") as file:
+                file.write(entry.data)
+                os.fchmod(fd, entry.mode)
+        case Link():
+            os.symlink(entry.target, name, dir_fd=parent)
+        case Socket():
+            # What bind(2) leaves behind when its process ends; needs no short path and no rights.
+            os.mknod(name, stat.S_IFSOCK | entry.mode, dir_fd=parent)
+            os.chmod(name, entry.mode, dir_fd=parent)
+        case Node():
+            number = os.makedev(entry.major, entry.minor)
+            os.mknod(name, stat.S_IFCHR | entry.mode, number, dir_fd=parent)
+            os.chmod(name, entry.mode, dir_fd=parent)
+            os.chown(name, 0, entry.gid, dir_fd=parent)

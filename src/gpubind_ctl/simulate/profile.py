@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The profiles: which machines can be simulated, read from the data files beside this module."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from gpubind.errors import UsageError
+from gpubind_ctl.simulate.elf import Machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What the PCI bus and the kernel show of one GPU; ids are hexadecimal text."""
+
+    device: str
+    pci_class: str
+    video_bios: str
+    numa_node: int
+    card: int
+    render: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A MIG device: its index below its GPU, its GPU instance and compute instance."""
+
+    index: int
+    uuid: str
+    gi: int
+    ci: int
+    profile: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU; `minor` is the N of /dev/nvidiaN and often differs from `index`."""
+
+    index: int
+    uuid: str
+    minor: int
+    pci: str
+    name: str
+    brand: str
+    architecture: str
+    hardware: Hardware
+    mig_enabled: bool
+    instances: tuple[Instance, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Library:
+    """A shared library: its file below the library folder, SONAME, further links, what it needs."""
+
+    file: str
+    soname: str
+    links: tuple[str, ...]
+    needs: tuple[str, ...]
+    i386: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """What the profile's groups install; `links` maps names below the library folder to targets."""
+
+    libraries: tuple[Library, ...]
+    links: dict[str, str]
+    binaries: tuple[str, ...]
+    texts: dict[str, str]
+    sockets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A machine; `built` is its driver's date, ISO 8601 in UTC, `i386` adds 32-bit files."""
+
+    name: str
+    summary: str
+    machine: Machine
+    version: str
+    cuda: str
+    built: str
+    i386: bool
+    switches: int
+    firmware: tuple[str, ...]
+    gpus: tuple[Gpu, ...]
+    files: Files
+
+
+def names() -> list[str]:
+    """Give the names of all profiles, sorted."""
+    entries = (importlib.resources.files(__package__) / "profiles").iterdir()
+    return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".json"))
+
+
+def load(name: str) -> Profile:
+    """Give the profile called `name`. Raises UsageError naming all profiles where there is none."""
+    known = names()
+    if name not in known:
+        raise UsageError(
+            f"no profile is called {name!r}",
+            identifier="SIM-PROFILE",
+            hint=f"choose one of {', '.join(known)}",
+        )
+    document = _read(f"profiles/{name}.json")
+    driver = document["driver"]
+    return Profile(
+        name=name,
+        summary=document["summary"],
+        machine=Machine(document["machine"]),
+        version=driver["version"],
+        cuda=driver["cuda"],
+        built=driver["built"],
+        i386=document.get("i386", False),
+        switches=document.get("switches", 0),
+        firmware=tuple(document["firmware"]),
+        gpus=tuple(_gpu(gpu) for gpu in document["gpus"]),
+        files=_files(document["groups"], driver["version"]),
+    )
+
+
+def _read(path: str) -> Any:
+    return json.loads((importlib.resources.files(__package__) / path).read_bytes())
+
+
+def _gpu(document: dict[str, Any]) -> Gpu:
+    hardware = dict(document["hardware"])
+    mig = document["mig"]
+    plain = {key: value for key, value in document.items() if key not in {"hardware", "mig"}}
+    return Gpu(
+        **plain,
+        hardware=Hardware(pci_class=hardware.pop("class"), **hardware),
+        mig_enabled=mig["enabled"],
+        instances=tuple(Instance(**instance) for instance in mig["instances"]),
+    )
+
+
+def _files(groups: list[str], version: str) -> Files:
+    table = _read("driver.json")
+    rows = [table[group] for group in groups]
+
+    def named(text: str) -> str:
+        return text.replace("@VERSION@", version)
+
+    return Files(
+        libraries=tuple(
+            _library(library, version)
+            for row in rows
+            for library in row["libraries"]
+            if _shipped(library, version)
+        ),
+        links={name: target for row in rows for name, target in row["links"].items()},
+        binaries=tuple(binary for row in rows for binary in row["binaries"]),
+        texts={named(path): text for row in rows for path, text in row["texts"].items()},
+        sockets=tuple(socket for row in rows for socket in row["sockets"]),
+    )
+
+
+def _library(row: dict[str, Any], version: str) -> Library:
+    file = row["file"].replace("@VERSION@", version)
+    return Library(
+        file=file,
+        soname=row.get("soname", file.rsplit("/", 1)[-1]),
+        links=tuple(row.get("links", ())),
+        needs=tuple(name.replace("@VERSION@", version) for name in row.get("needs", ())),
+        i386=row.get("i386", False),
+    )
+
+
+def _shipped(row: dict[str, Any], version: str) -> bool:
+    """Tell whether a driver of this version has the library: from `since` on, before `until`."""
+    branch = int(version.split(".", 1)[0])
+    return int(row.get("since", 0)) <= branch < int(row.get("until", branch + 1))
