@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -21,7 +22,7 @@ from gpubind_ctl.simulate.entries import Entry, File, Folder, Link, Node, Socket
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gpubind_ctl.simulate.profile import Profile
+    from gpubind_ctl.simulate.profile import Gpu, Profile
 
 INVENTORY = "gpubind-node.json"
 _NO_NODES = (errno.EPERM, errno.EACCES, errno.EINVAL)  # what kernels and seccomp filters answer
@@ -43,38 +44,21 @@ def plan(profile: Profile, host_devices: str) -> list[Entry]:
 
 
 def inventory(profile: Profile, *, nodes: bool) -> dict[str, Any]:
-    """Give the document that stands in for NVML; `nodes` tells whether device nodes are there."""
+    """Give the document that stands in for NVML; without `nodes` it says that they are absent."""
     return {
         "format": 1,
         "profile": profile.name,
-        "nodes": "present" if nodes else "absent",
+        **({} if nodes else {"nodes": "absent"}),
         "driver": {"version": profile.version, "cuda": profile.cuda},
-        "gpus": [
-            {
-                "index": gpu.index,
-                "uuid": gpu.uuid,
-                "minor": gpu.minor,
-                "pci": gpu.pci,
-                "name": gpu.name,
-                "brand": gpu.brand,
-                "architecture": gpu.architecture,
-                "mig": {
-                    "enabled": gpu.mig_enabled,
-                    "instances": [
-                        {
-                            "index": mig.index,
-                            "uuid": mig.uuid,
-                            "gi": mig.gi,
-                            "ci": mig.ci,
-                            "profile": mig.profile,
-                        }
-                        for mig in gpu.instances
-                    ],
-                },
-            }
-            for gpu in profile.gpus
-        ],
+        "gpus": [_described(gpu) for gpu in profile.gpus],
     }
+
+
+def _described(gpu: Gpu) -> dict[str, Any]:
+    facts = dataclasses.asdict(gpu)
+    del facts["hardware"]
+    enabled, instances = facts.pop("mig_enabled"), facts.pop("instances")
+    return {**facts, "mig": {"enabled": enabled, "instances": list(instances)}}
 
 
 def lay_out(profile: Profile, folder: str) -> Written:
