@@ -8,6 +8,7 @@ https://github.com/cncf-tags/container-device-interface/blob/v1.1.0/SPEC.md
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ def reasons(spec: Spec) -> tuple[tuple[str, str], ...]:
     """Give (version, what needs it) for each thing in `spec`, newest first, CDI itself last."""
     needs = tuple((version, what) for version, what, used in NEEDS if used(spec))
     return (*needs, (EARLIEST, "every spec"))
+
+
+def lifted(spec: Spec) -> Spec:
+    """Give `spec` with its version raised to what its content needs, never lowered."""
+    needed = required(spec)
+    if bare(spec.cdi_version) in KNOWN and order(spec.cdi_version) >= order(needed):
+        return spec
+    return replace(spec, cdi_version=needed)
 
 
 def order(version: str) -> int:
