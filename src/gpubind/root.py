@@ -191,8 +191,7 @@ class Root:
                     text = os.readlink("", dir_fd=fd)
                     os.close(fd)
                     links += 1
-                    if links > MAX_LINKS:
-                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+                    _bound(links)
                     if text.startswith("/"):
                         names.clear()
                         while len(trail) > 1:
@@ -202,6 +201,9 @@ class Root:
                 names.append(step)
                 trail.append(fd)
             return self._reopen(trail, names, flags, name), names
+        except OSError as error:
+            error.filename = name
+            raise
         finally:
             for fd in trail:
                 os.close(fd)
@@ -218,6 +220,11 @@ class Root:
             os.close(fd)
             raise OSError(errno.EAGAIN, "changed while it was opened", name)
         return fd
+
+
+def _bound(links: int) -> None:
+    if links > MAX_LINKS:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
 def contents(fd: int, name: str, limit: int = READ_LIMIT) -> bytes:

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`gpubind-cdi-hook`: performs the plan its words carry in a container's root.
+
+The OCI state on stdin says where the root is (config.md, POSIX-platform hooks). All else is in
+argv: nothing is read from the environment, and no configuration. runc and crun differ in what they
+say: the state's `root` counts where there is one, then the folder runc starts a createContainer
+hook in, which is the root itself, then the bundle's config.json.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+
+from gpubind import VERSION, plan, words
+from gpubind.errors import DocumentError, ToolkitError
+from gpubind.log import Log
+from gpubind.oci import codec
+from gpubind.root import Root
+
+LIMIT_S = 10
+STATE_LIMIT = 1 << 20
+
+
+def main(argv: list[str]) -> None:
+    """Perform the plan and end the process: 0 done, 1 failed, 2 bad usage."""
+    log = Log("gpubind-cdi-hook")
+    _signal.alarm(LIMIT_S)
+    try:
+        if argv[1:2] in (["--version"], ["-v"]):
+            os.write(1, f"gpubind-cdi-hook version {VERSION}\n".encode())
+            return
+        line = words.parse(argv[1:])
+        for name in line.unknown:
+            log.note(f"unsupported CDI hook {name!r} skipped")
+        if line.operations:
+            with Root(container_root(_stdin())) as root:
+                plan.perform(root, line.operations)
+    except ToolkitError as error:
+        log.fail(str(error))
+        sys.exit(error.status)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        log.fail(f"{name}{error.strerror} [HOOK-OS]")
+        sys.exit(1)
+
+
+def container_root(data: bytes) -> str:
+    """Give the folder that is the container's root, from the bytes of the OCI state.
+
+    Raises DocumentError where the state is broken or names no root.
+    """
+    state = codec.decode(data, "the OCI state on stdin")
+    if not isinstance(state, dict):
+        raise DocumentError("expected an object", file="the OCI state on stdin")
+    bundle = state.get("bundle") or state.get("bundlePath")
+    if not isinstance(bundle, str) or not bundle.startswith("/"):
+        raise DocumentError("expected a folder's name", path="bundle", file="the OCI state")
+    root = state.get("root")
+    if isinstance(root, str) and root:
+        path = root if root.startswith("/") else f"{bundle}/{root}"
+    else:
+        path = _configured(bundle)
+    if os.path.samestat(os.stat(path), os.stat("/")):
+        raise DocumentError("is the root this hook runs in", path="root", file="the OCI state")
+    return path
+
+
+def _configured(bundle: str) -> str:
+    """Give the root of the bundle's config.json, or where that is not to be read, the cwd.
+
+    In a user namespace the file may be closed to us; runc has then put us in the root.
+    """
+    from gpubind.oci import spec
+
+    file = f"{bundle}/config.json"
+    if os.access(file, os.R_OK):
+        return spec.root_of(spec.load(file), file)
+    here = os.getcwd()
+    if os.path.samestat(os.stat(here), os.stat(bundle)):
+        raise ToolkitError(f"{file} can't be read to find the root", identifier="SPEC-READ")
+    return here
+
+
+def _stdin() -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while part := os.read(0, 1 << 16):
+        parts.append(part)
+        size += len(part)
+        if size > STATE_LIMIT:
+            raise DocumentError(f"larger than {STATE_LIMIT} bytes", file="the OCI state on stdin")
+    return b"".join(parts)

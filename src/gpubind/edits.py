@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CDI container edits applied to an OCI spec, as CDI's SPEC.md says. Pure: values in, values out.
+
+Nothing given is changed; fields of the spec that no edit touches ride along.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from gpubind.oci.types import Edits, Hook, Mount, Node, OciHook, OciMount, Spec
+
+PERMISSIONS = "rwm"
+
+
+def apply(spec: Spec, wanted: Sequence[Edits]) -> Spec:
+    """Give `spec` with the edits in order.
+
+    Nodes must be complete (type, major, minor; see `device.complete`). A variable replaces one of
+    its name, a node and a mount one at their place; mounts end up sorted by depth.
+    """
+    given: Spec = {**spec}
+    env = [entry for edit in wanted for entry in edit.get("env", ())]
+    nodes = [node for edit in wanted for node in edit.get("deviceNodes", ())]
+    mounts = [mount for edit in wanted for mount in edit.get("mounts", ())]
+    hooks = [hook for edit in wanted for hook in edit.get("hooks", ())]
+    gids = [gid for edit in wanted for gid in edit.get("additionalGids", ()) if gid]
+    if env or gids:
+        given["process"] = _process(given.get("process") or {}, env, gids)
+    if mounts:
+        given["mounts"] = _mounts(given.get("mounts") or [], mounts)
+    if hooks:
+        given["hooks"] = _hooks(given.get("hooks") or {}, hooks)
+    linux = _linux(given.get("linux") or {}, nodes, wanted, _owner(given))
+    if linux is not None:
+        given["linux"] = linux
+    return given
+
+
+def variables(env: Sequence[str], new: Sequence[str]) -> list[str]:
+    """Give the environment with `new` set; a replaced variable is never left as a duplicate."""
+    names = {entry.partition("=")[0] for entry in new}
+    kept = [entry for entry in env if entry.partition("=")[0] not in names]
+    last = {entry.partition("=")[0]: entry for entry in new}
+    return kept + list(last.values())
+
+
+def _process(process: dict[str, Any], env: list[str], gids: list[int]) -> dict[str, Any]:
+    given = {**process}
+    if env:
+        given["env"] = variables(given.get("env") or [], env)
+    if gids:
+        user = {**(given.get("user") or {})}
+        user["additionalGids"] = list(dict.fromkeys([*(user.get("additionalGids") or []), *gids]))
+        given["user"] = user
+    return given
+
+
+def _mounts(mounts: Sequence[OciMount], new: Iterable[Mount]) -> list[OciMount]:
+    at: dict[str, OciMount] = {}
+    for mount in new:
+        at.pop(mount["containerPath"], None)
+        at[mount["containerPath"]] = _mount(mount)
+    kept = [mount for mount in mounts if mount.get("destination") not in at]
+    return sorted([*kept, *at.values()], key=_depth)
+
+
+def _mount(mount: Mount) -> OciMount:
+    given: OciMount = {"destination": mount["containerPath"], "source": mount["hostPath"]}
+    if "type" in mount:
+        given["type"] = mount["type"]
+    if "options" in mount:
+        given["options"] = list(mount["options"])
+    return given
+
+
+def _depth(mount: OciMount) -> int:
+    return len([part for part in mount.get("destination", "").split("/") if part])
+
+
+def _hooks(hooks: dict[str, list[OciHook]], new: Iterable[Hook]) -> dict[str, list[OciHook]]:
+    given = {**hooks}
+    for hook in new:
+        stage = hook["hookName"]
+        entry: OciHook = {"path": hook["path"]}
+        if "args" in hook:
+            entry["args"] = hook["args"]
+        if "env" in hook:
+            entry["env"] = hook["env"]
+        if "timeout" in hook:
+            entry["timeout"] = hook["timeout"]
+        given[stage] = [*(given.get(stage) or []), entry]
+    return given
+
+
+def _owner(spec: Spec) -> tuple[int, int]:
+    user = (spec.get("process") or {}).get("user") or {}
+    return int(user.get("uid") or 0), int(user.get("gid") or 0)
+
+
+def _linux(
+    linux: dict[str, Any], nodes: list[Node], wanted: Sequence[Edits], owner: tuple[int, int]
+) -> dict[str, Any] | None:
+    """Give `linux` with nodes, their rules, network devices and RDT; None where none is wanted."""
+    given = {**linux}
+    if nodes:
+        at = {node["path"]: _device(node, owner) for node in nodes}
+        kept = [device for device in given.get("devices") or [] if device.get("path") not in at]
+        given["devices"] = [*kept, *at.values()]
+        resources = {**(given.get("resources") or {})}
+        rules = _once(rule for node in nodes if (rule := _rule(node)))
+        resources["devices"] = [*(resources.get("devices") or []), *rules]
+        given["resources"] = resources
+    for edit in wanted:
+        for device in edit.get("netDevices", ()):
+            there = {**(given.get("netDevices") or {})}
+            there[device["hostInterfaceName"]] = {"name": device["name"]}
+            given["netDevices"] = there
+        if edit.get("intelRdt"):
+            given["intelRdt"] = edit["intelRdt"]
+    return given if given != linux else None
+
+
+def _device(node: Node, owner: tuple[int, int]) -> dict[str, Any]:
+    given: dict[str, Any] = {"path": node["path"], "type": node["type"]}
+    if node["type"] != "p":
+        given["major"] = node["major"]
+        given["minor"] = node["minor"]
+    if "fileMode" in node:
+        given["fileMode"] = node["fileMode"]
+    uid = node.get("uid", owner[0] or None)
+    gid = node.get("gid", owner[1] or None)
+    if uid is not None:
+        given["uid"] = uid
+    if gid is not None:
+        given["gid"] = gid
+    return given
+
+
+def _rule(node: Node) -> dict[str, Any] | None:
+    permissions = node.get("permissions") or PERMISSIONS
+    if node["type"] not in ("b", "c", "u") or permissions == "none":
+        return None
+    return {
+        "allow": True,
+        "type": "c" if node["type"] == "u" else node["type"],
+        "major": node["major"],
+        "minor": node["minor"],
+        "access": permissions,
+    }
+
+
+def _once(rules: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give each rule once; rules that were there stay before them, the last word is ours."""
+    kept: list[dict[str, Any]] = []
+    for rule in rules:
+        if rule not in kept:
+            kept.append(rule)
+    return kept

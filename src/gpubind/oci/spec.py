@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A container's config.json (OCI runtime specification): read, found a root for, written back.
+
+The document stays a dict: fields nobody here knows ride along.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gpubind import folder
+from gpubind.errors import DocumentError, ToolkitError
+from gpubind.oci import codec
+from gpubind.root import contents
+
+LIMIT = 16 << 20
+"""Bytes a config.json may have."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gpubind.oci.types import Spec
+
+
+def load(file: str) -> Spec:
+    """Give the spec in `file`.
+
+    Raises ToolkitError for a file that can't be read (missing, FIFO, larger than LIMIT) and
+    DocumentError for one that is no JSON object.
+    """
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            data = contents(fd, file, LIMIT)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise ToolkitError(f"{file}: {error.strerror}", identifier="SPEC-READ") from None
+    value = codec.decode(data, file)
+    if not isinstance(value, dict):
+        raise DocumentError(f"expected an object, found {type(value).__name__}", file=file)
+    return value  # type: ignore[return-value] # checked field by field where it is used
+
+
+def save(file: str, spec: Spec) -> None:
+    """Put the spec in place of `file` by rename; mode and owner stay. Raises ToolkitError."""
+    data = codec.encode(spec)
+    head, _, base = file.rpartition("/")
+    try:
+        parent = os.open(head or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            folder.write(parent, base, data)
+        finally:
+            os.close(parent)
+    except OSError as error:
+        raise ToolkitError(
+            f"{file}: can't be written: {error.strerror}", identifier="SPEC-WRITE"
+        ) from None
+
+
+def root_of(spec: Spec, file: str) -> str:
+    """Give the absolute host name of the container's root folder.
+
+    Raises DocumentError where root.path is absent, empty, the host's `/`, or leads out of the
+    bundle though it is relative.
+    """
+    root = spec.get("root")
+    path = root.get("path") if isinstance(root, dict) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise DocumentError("expected a folder's name", path="root.path", file=file)
+    if not path.startswith("/"):
+        bundle = os.path.dirname(file)
+        if ".." in path.split("/"):
+            raise DocumentError("leads out of the bundle", path="root.path", file=file)
+        path = os.path.normpath(os.path.join(bundle, path))
+        if path == bundle:
+            raise DocumentError("is the bundle itself", path="root.path", file=file)
+    try:
+        is_host = os.path.samestat(os.stat(path), os.stat("/"))
+    except OSError as error:
+        raise ToolkitError(
+            f"{file}: root.path {path}: {error.strerror}", identifier="SPEC-ROOT"
+        ) from None
+    if is_host:
+        raise DocumentError("is the host's own root", path="root.path", file=file)
+    return path
+
+
+def environment(spec: Spec, file: str) -> list[str]:
+    """Give process.env, [] where there is none. Raises DocumentError for anything but texts."""
+    process = spec.get("process")
+    if process is None:
+        return []
+    if not isinstance(process, dict):
+        raise DocumentError("expected an object", path="process", file=file)
+    env = process.get("env")
+    if env is None:
+        return []
+    if not isinstance(env, list):
+        raise DocumentError("expected a list", path="process.env", file=file)
+    for index, entry in enumerate(env):
+        if not isinstance(entry, str):
+            raise DocumentError("expected text", path=f"process.env[{index}]", file=file)
+    return env

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What no OCI spec can say about a container's root, planned as data and done by one function.
+
+A plan is a list of operations. The shim performs it on the bundle's root before the low-level
+runtime starts; the CDI hook reads the same plan from its words and performs it in the container's
+mount namespace. Each operation prints itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+from gpubind import folder, ldcache
+from gpubind.errors import DocumentError, ToolkitError, UsageError
+
+CACHE = "/etc/ld.so.cache"
+CONF = "/etc/ld.so.conf"
+DROP_IN = "/etc/ld.so.conf.d/00-gpubind.conf"
+CACHE_LIMIT = 32 << 20
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gpubind.root import Root
+
+
+class Link:
+    """Make `link`, an inner name, a symbolic link with the text `target`."""
+
+    __slots__ = ("link", "target")
+
+    def __init__(self, target: str, link: str) -> None:
+        self.target = target
+        self.link = link
+
+    def __str__(self) -> str:
+        return f"link {self.link} -> {self.target}"
+
+    def writes(self) -> tuple[str, ...]:
+        """Give the inner names this changes."""
+        return (self.link,)
+
+
+class LdCache:
+    """Make the loader know `libraries` (their basename is the SONAME) and search `folders`.
+
+    `libraries32` are i386 ones. The cache is merged, never made anew by a program; the drop-in
+    makes a later ldconfig inside the container keep the folders.
+    """
+
+    __slots__ = ("folders", "libraries", "libraries32")
+
+    def __init__(
+        self, folders: Sequence[str], libraries: Sequence[str], libraries32: Sequence[str] = ()
+    ) -> None:
+        self.folders = tuple(folders)
+        self.libraries = tuple(libraries)
+        self.libraries32 = tuple(libraries32)
+
+    def __str__(self) -> str:
+        count = len(self.libraries) + len(self.libraries32)
+        return f"enter {count} libraries of {', '.join(self.folders)} into {CACHE}"
+
+    def writes(self) -> tuple[str, ...]:
+        """Give the inner names this changes."""
+        return (CACHE, CONF, DROP_IN)
+
+
+if TYPE_CHECKING:
+    Operation = Link | LdCache
+
+
+def perform(root: Root, operations: Iterable[Operation]) -> list[str]:
+    """Do the operations in a root, in order; give one line for each thing that changed.
+
+    Doing them twice changes nothing the second time. Raises ToolkitError naming what could not be
+    done; what was done before stays, each part whole.
+    """
+    done: list[str] = []
+    folders: dict[str, int] = {}
+    try:
+        for operation in operations:
+            try:
+                if isinstance(operation, Link):
+                    _link(root, operation, folders, done)
+                else:
+                    _ldcache(root, operation, done)
+            except OSError as error:
+                raise ToolkitError(
+                    f"container's root: {operation}: {error.strerror}", identifier="ROOT-WRITE"
+                ) from error
+    finally:
+        for fd in folders.values():
+            os.close(fd)
+    return done
+
+
+def _link(root: Root, operation: Link, folders: dict[str, int], done: list[str]) -> None:
+    head, _, base = operation.link.rpartition("/")
+    if not base or base in (".", ".."):
+        raise UsageError(f"{operation.link!r} is no name for a link", identifier="ARG-LINK")
+    if head not in folders:
+        folders[head] = root.make_folders(head or "/")
+    if folder.symlink(folders[head], operation.target, base):
+        done.append(str(operation))
+
+
+def _ldcache(root: Root, operation: LdCache, done: list[str]) -> None:
+    machine = os.uname().machine
+    flags = ldcache.FLAGS["aarch64" if machine == "aarch64" else "x86-64"]
+    entries = [ldcache.Entry(*_named(path), flags) for path in operation.libraries]
+    flags32 = ldcache.FLAGS["i386"]
+    entries += [ldcache.Entry(*_named(path), flags32) for path in operation.libraries32]
+    etc = root.make_folders("/etc")
+    try:
+        _merge(root, etc, entries, operation.folders, done)
+        old = _old(root, CONF)
+        _put(etc, "ld.so.conf", ldcache.conf_with_include(old), old, done)
+        confd = root.make_folders("/etc/ld.so.conf.d")
+        try:
+            new = ldcache.drop_in(operation.folders)
+            _put(confd, DROP_IN.rpartition("/")[2], new, _old(root, DROP_IN), done)
+        finally:
+            os.close(confd)
+        _musl(root, etc, operation.folders, done)
+    finally:
+        os.close(etc)
+
+
+def _merge(
+    root: Root, etc: int, entries: list[ldcache.Entry], folders: Sequence[str], done: list[str]
+) -> None:
+    old = _old(root, CACHE, CACHE_LIMIT)
+    try:
+        new = ldcache.merge(old or b"", entries, own_folders=folders)
+    except DocumentError:
+        new = ldcache.merge(b"", entries, own_folders=folders)
+        done.append(f"{CACHE} is damaged: make it anew")
+    _put(etc, "ld.so.cache", new, old, done)
+
+
+def _musl(root: Root, etc: int, folders: Sequence[str], done: list[str]) -> None:
+    """Tell musl's loader, where it is the container's (ld-musl-ARCH.path)."""
+    base = f"ld-musl-{os.uname().machine}"
+    if root.exists(f"/lib/{base}.so.1"):
+        old = _old(root, f"/etc/{base}.path")
+        _put(etc, f"{base}.path", ldcache.musl_path(old, folders), old, done)
+
+
+def _named(path: str) -> tuple[bytes, bytes]:
+    name = os.fsencode(path)
+    return name.rpartition(b"/")[2], name
+
+
+def _old(root: Root, name: str, limit: int = 1 << 20) -> bytes | None:
+    """Give the bytes of a regular file; None for a FIFO, something too large, or nothing."""
+    try:
+        return root.read(name, limit)
+    except OSError:
+        return None
+
+
+def _put(parent: int, base: str, new: bytes | None, old: bytes | None, done: list[str]) -> None:
+    """Write a file below an open folder where that changes it."""
+    if new is not None and new != old:
+        folder.write(parent, base, new)
+        done.append(f"write {base}")

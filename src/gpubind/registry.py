@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of CDI devices resolved by the compiled specs.
+
+The start path reads no YAML: `gpubind cdi compile` writes all spec directories into one JSON file,
+with a stamp of each source. Where a stamp no longer fits, that program is run (see `refresh`).
+"""
+
+from __future__ import annotations
+
+from gpubind import paths
+from gpubind.config import DEFAULT_KIND, SPEC_DIRS, stamp, trusted
+from gpubind.errors import ToolkitError
+
+FORMAT = 1
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gpubind.config import Config
+    from gpubind.oci.types import Compiled, CompiledSpec
+
+
+def load(settings: Config, state: str = paths.STATE) -> Compiled:
+    """Give the compiled specs, compiled anew where a source has changed. Raises ToolkitError."""
+    folders = settings.texts(SPEC_DIRS)
+    compiled = current(folders, state)
+    if compiled is None:
+        from gpubind import refresh
+
+        refresh.run(folders, state)
+        compiled = current(folders, state)
+    if compiled is None:
+        raise ToolkitError(
+            f"{state}/compiled.json does not fit the CDI specs in {', '.join(folders)}",
+            identifier="REGISTRY-STALE",
+            hint="run 'gpubind cdi compile' and see what it says",
+        )
+    return compiled
+
+
+def current(folders: list[str], state: str) -> Compiled | None:
+    """Give the compiled specs where they fit all their sources, else None."""
+    compiled = trusted(f"{state}/compiled.json")
+    if compiled is None or compiled.get("format") != FORMAT:
+        return None
+    stamps = compiled.get("stamps") or {}
+    if any(folder not in stamps for folder in folders):
+        return None
+    if any(stamp(path) != known for path, known in stamps.items()):
+        return None
+    return compiled  # type: ignore[return-value] # written by `gpubind cdi compile` in this format
+
+
+def qualified(names: Iterable[str], settings: Config) -> list[str]:
+    """Give fully qualified CDI names; a bare one belongs to the configured default kind."""
+    kind = settings.text(DEFAULT_KIND)
+    return [name if "=" in name else f"{kind}={name}" for name in names]
+
+
+def resolve(compiled: Compiled, names: Iterable[str]) -> dict[int, list[str]]:
+    """Give the specs that hold the devices, as index to device names, both in request order.
+
+    UUIDs are found in any case. Raises ToolkitError listing every name that is not there, and why.
+    """
+    found: dict[int, list[str]] = {}
+    missing: list[str] = []
+    for name in names:
+        known = name if name in compiled["devices"] else _in_any_case(compiled, name)
+        if known is None:
+            missing.append(name)
+            continue
+        devices = found.setdefault(compiled["devices"][known], [])
+        device = known.partition("=")[2]
+        if device not in devices:
+            devices.append(device)
+    if missing:
+        raise ToolkitError(
+            f"unresolvable CDI devices {', '.join(missing[:8])}: {_why(compiled, missing)}",
+            identifier="REGISTRY-DEVICE",
+            hint="'gpubind cdi list' shows what there is",
+        )
+    return found
+
+
+def of_kind(compiled: Compiled, kind: str) -> list[CompiledSpec]:
+    """Give the specs of one kind, the one of highest priority first."""
+    specs = [spec for spec in compiled["specs"] if spec["kind"] == kind]
+    return sorted(specs, key=lambda spec: -spec["priority"])
+
+
+def _in_any_case(compiled: Compiled, name: str) -> str | None:
+    if not name.partition("=")[2].upper().startswith(("GPU-", "MIG-")):
+        return None
+    lower = name.lower()
+    return next((known for known in compiled["devices"] if known.lower() == lower), None)
+
+
+def _why(compiled: Compiled, missing: list[str]) -> str:
+    """Say what stands in the way of the first missing name."""
+    name = missing[0]
+    if name in compiled["conflicts"]:
+        return f"{name} stands in {' and '.join(compiled['conflicts'][name])}"
+    if compiled["errors"]:
+        first = compiled["errors"][0]
+        return f"not in a readable spec; {first['path']}: {first['message']}"
+    kind = name.partition("=")[0]
+    if not of_kind(compiled, kind):
+        return f"no spec describes {kind}"
+    devices = [known.partition("=")[2] for known in compiled["devices"] if known.startswith(kind)]
+    return f"{kind} has {', '.join(devices[:12])}{', …' if len(devices) > 12 else ''}"

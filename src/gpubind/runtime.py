@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The OCI runtime shim: a `create` or `run` gets its GPUs, then the real runtime takes over.
+
+Every other call goes through as it came; what a call does not need is not imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gpubind import VERSION, config
+from gpubind.errors import ToolkitError
+from gpubind.log import Log
+from gpubind.oci import args
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from gpubind.config import Config
+
+
+def main(words: list[str]) -> None:
+    """Do what the words after the program's name ask for, and become the low-level runtime.
+
+    Returns never: the process is replaced, or ends with the error's status.
+    """
+    log = Log("gpubind-runtime")
+    try:
+        read = args.parse(words[1:])
+        log.follow(read)
+        settings = config.load()
+        program = lowlevel(settings, words[0])
+        if read.makes_container:
+            from gpubind import injection
+
+            for note in injection.into(args.config_of(read), settings):
+                log.note(note)
+        if "--version" in words[1:]:
+            os.write(1, f"gpubind-runtime version {VERSION}\n".encode())
+        os.execv(program, [program, *words[1:]])  # noqa: S606 - becoming runc is the purpose
+    except ToolkitError as error:
+        log.fail(str(error))
+        sys.exit(error.status)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        log.fail(f"{name}{error.strerror} [RUNTIME-OS]")
+        sys.exit(1)
+
+
+def lowlevel(settings: Config, own: str) -> str:
+    """Give the path of the first low-level runtime of the configuration that is installed.
+
+    A bare name is looked for in PATH and the usual folders; `own`, this program, is never taken.
+    Raises ToolkitError where there is none.
+    """
+    candidates = settings.texts(config.RUNTIMES)
+    folders = f"{os.environ.get('PATH', '')}:{PATH}".split(":")
+    for candidate in candidates:
+        places = [candidate] if candidate.startswith("/") else [f"{f}/{candidate}" for f in folders]
+        for place in places:
+            if place.startswith("/") and os.access(place, os.X_OK) and not _is_own(place, own):
+                return place
+    raise ToolkitError(
+        f"no low-level runtime found: looked for {', '.join(candidates) or 'nothing'}",
+        identifier="RUNTIME-ABSENT",
+        hint=f"install runc, or name one in {settings.file} at {config.RUNTIMES}",
+    )
+
+
+def _is_own(place: str, own: str) -> bool:
+    """Tell whether a candidate is a folder or this very program, to run for ever."""
+    if os.path.isdir(place):
+        return True
+    try:
+        return os.path.samefile(place, own)
+    except OSError:
+        return False
