@@ -78,6 +78,10 @@ def copy_tools(folder: str) -> None:
         )
     with open(os.path.join(CHECKOUT, "pyproject.toml"), "rb") as file:
         project = tomllib.load(file)["project"]
+    about = f"{folder}/{project['name']}-{project['version']}.dist-info"
+    os.mkdir(about)
+    with open(f"{about}/METADATA", "w", encoding="utf-8") as text:
+        text.write(f"Metadata-Version: 2.1\nName: gpubind\nVersion: {project['version']}\n")
     for distribution in needed(project["dependencies"]):
         for path in distribution.files or ():
             if path.parts[0] == ".." or "__pycache__" in path.parts:

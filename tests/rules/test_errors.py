@@ -13,20 +13,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-IDENTIFIER = re.compile(r"[A-Z][A-Z0-9]+(-[A-Z0-9]+)+")
+IDENTIFIER = re.compile(r"[A-Z][A-Z0-9]+(-[A-Z0-9]+)*")
+PRINTED = re.compile(r"\[([A-Z][A-Z0-9]{2,}(?:-[A-Z0-9]+)*)\]$")  # at the end of a message
 SECTION = re.compile(r"^## (\S+)$", re.MULTILINE)
 
 
 def used(root: str) -> dict[str, str]:
-    """Give the IDs that errors are raised with, each with the first place."""
+    """Give the IDs that errors are raised with or messages end with, each with the first place."""
     places: dict[str, str] = {}
     for name in checkout.python(root, *checkout.CODE):
         for node in ast.walk(checkout.parsed(root, name)):
+            if printed := _printed(node):
+                places.setdefault(printed, f"{name}:{getattr(node, 'lineno', 0)}")
             for value in _identifiers(node):
                 for found in ast.walk(value):
                     if isinstance(found, ast.Constant) and isinstance(found.value, str):
                         places.setdefault(found.value, f"{name}:{found.lineno}")
     return places
+
+
+def _printed(node: ast.AST) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        found = PRINTED.search(node.value)
+        return found[1] if found else ""
+    return ""
 
 
 def _identifiers(node: ast.AST) -> Iterator[ast.expr]:
@@ -42,14 +52,14 @@ def _identifiers(node: ast.AST) -> Iterator[ast.expr]:
 
 
 def texts(root: str) -> set[str]:
-    """Give every text in the code that is an ID as a whole."""
+    """Give every text in the code that is an ID, or a message that ends with one."""
     return {
-        node.value
+        _printed(node) or node.value
         for name in checkout.python(root, *checkout.CODE)
         for node in ast.walk(checkout.parsed(root, name))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
-        and IDENTIFIER.fullmatch(node.value)
+        and (IDENTIFIER.fullmatch(node.value) or _printed(node))
     }
 
 
@@ -61,7 +71,7 @@ def differences(root: str) -> Iterator[str]:
         yield f"{places[identifier]}: {identifier} is not in docs/errors.md"
     for identifier in sorted(places):
         if not IDENTIFIER.fullmatch(identifier):
-            yield f"{places[identifier]}: {identifier} is no ID: capitals with a hyphen"
+            yield f"{places[identifier]}: {identifier} is no ID: capitals and hyphens"
     for identifier in sorted(set(sections) - texts(root)):
         yield f"docs/errors.md: nothing raises {identifier}"
     if sections != sorted(set(sections)):
@@ -77,13 +87,15 @@ def test_an_error_without_section_and_a_section_without_error_are_seen(tmp_path:
         "def f(*, identifier: str = 'DOC-INVALID'):\n"
         "    raise E('x', identifier='NEW-ONE' if f else 'known')\n"
         "TABLE = {'a': 'TABLE-MADE'}\n"
+        "tell(f'{x}: gone [NEW-TWO]')\n"
     )
     page = "# Errors\n\n## TABLE-MADE\n\n## GONE-ONE\n\n## DOC-INVALID\n"
     root = checkout.grow(tmp_path, {"src/gpubind/a.py": code, "docs/errors.md": page})
     assert list(differences(root)) == [
         "src/gpubind/a.py:2: NEW-ONE is not in docs/errors.md",
+        "src/gpubind/a.py:4: NEW-TWO is not in docs/errors.md",
         "src/gpubind/a.py:2: known is not in docs/errors.md",
-        "src/gpubind/a.py:2: known is no ID: capitals with a hyphen",
+        "src/gpubind/a.py:2: known is no ID: capitals and hyphens",
         "docs/errors.md: nothing raises GONE-ONE",
         "docs/errors.md: sections are not sorted, or one is there twice",
     ]
