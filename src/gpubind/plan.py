@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from gpubind import folder, ldcache
+from gpubind import folder, ldcache, ldsoconf
 from gpubind.errors import DocumentError, ToolkitError, UsageError
 
 CACHE = "/etc/ld.so.cache"
@@ -112,24 +112,25 @@ def _ldcache(root: Root, operation: LdCache, done: list[str]) -> None:
     entries = [ldcache.Entry(*_named(path), flags) for path in operation.libraries]
     flags32 = ldcache.FLAGS["i386"]
     entries += [ldcache.Entry(*_named(path), flags32) for path in operation.libraries32]
+    folders = [os.fsencode(name) for name in operation.folders]
     etc = root.make_folders("/etc")
     try:
-        _merge(root, etc, entries, operation.folders, done)
+        _merge(root, etc, entries, folders, done)
         old = _old(root, CONF)
-        _put(etc, "ld.so.conf", ldcache.conf_with_include(old), old, done)
+        _put(etc, "ld.so.conf", ldsoconf.conf_with_include(old), old, done)
         confd = root.make_folders("/etc/ld.so.conf.d")
         try:
-            new = ldcache.drop_in(operation.folders)
+            new = ldsoconf.drop_in(folders)
             _put(confd, DROP_IN.rpartition("/")[2], new, _old(root, DROP_IN), done)
         finally:
             os.close(confd)
-        _musl(root, etc, operation.folders, done)
+        _musl(root, etc, folders, done)
     finally:
         os.close(etc)
 
 
 def _merge(
-    root: Root, etc: int, entries: list[ldcache.Entry], folders: Sequence[str], done: list[str]
+    root: Root, etc: int, entries: list[ldcache.Entry], folders: Sequence[bytes], done: list[str]
 ) -> None:
     old = _old(root, CACHE, CACHE_LIMIT)
     try:
@@ -140,12 +141,12 @@ def _merge(
     _put(etc, "ld.so.cache", new, old, done)
 
 
-def _musl(root: Root, etc: int, folders: Sequence[str], done: list[str]) -> None:
+def _musl(root: Root, etc: int, folders: Sequence[bytes], done: list[str]) -> None:
     """Tell musl's loader, where it is the container's (ld-musl-ARCH.path)."""
     base = f"ld-musl-{os.uname().machine}"
     if root.exists(f"/lib/{base}.so.1"):
         old = _old(root, f"/etc/{base}.path")
-        _put(etc, f"{base}.path", ldcache.musl_path(old, folders), old, done)
+        _put(etc, f"{base}.path", ldsoconf.musl_path(old, folders), old, done)
 
 
 def _named(path: str) -> tuple[bytes, bytes]:
