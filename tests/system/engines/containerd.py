@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""containerd in a private place, driven by ctr."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+import time
+from typing import TYPE_CHECKING
+
+from system import images
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping, Sequence
+
+    from system.place import Place
+
+FOLDER = "/run/containerd-tests"
+SOCKET = f"{FOLDER}/containerd.sock"
+CONFIG = f"""\
+version = 2
+root = "{FOLDER}/root"
+state = "{FOLDER}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+oom_score = 0
+[grpc]
+address = "{SOCKET}"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{FOLDER}/opt"
+"""
+COUNTER = itertools.count()
+
+
+class Containerd:
+    """A running containerd with the image; `runtime` is the low-level runtime's program."""
+
+    name = "containerd"
+
+    def __init__(
+        self, place: Place, archive: str, scratch: str, runtime: str = "/usr/sbin/runc"
+    ) -> None:
+        self.place = place
+        self.runtime = runtime
+        self.log = os.path.join(scratch, "containerd.log")
+        place.run("mkdir", "-p", FOLDER)
+        place.run("sh", "-c", f"printf %s {shlex.quote(CONFIG)} > {FOLDER}/config.toml")
+        self.daemon = place.start(
+            "/usr/bin/containerd", f"--config={FOLDER}/config.toml", log=self.log
+        )
+        self._wait()
+        self.call("images", "import", "--snapshotter=overlayfs", archive)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while self.call("version", status=None).returncode:
+            if self.daemon.poll() is not None or time.monotonic() > deadline:
+                with open(self.log, encoding="utf-8") as stream:
+                    raise AssertionError(f"containerd does not answer:\n{stream.read()}")
+            time.sleep(0.2)
+
+    def call(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run a ctr command."""
+        return self.place.run("/usr/bin/ctr", f"--address={SOCKET}", *words, status=status)
+
+    def run(
+        self,
+        *words: str,
+        environment: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+        status: int | None = 0,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a container to its end."""
+        values = [f"--env={key}={value}" for key, value in (environment or {}).items()]
+        runtime = ("--runtime=io.containerd.runc.v2", f"--runc-binary={self.runtime}")
+        name = f"container-{next(COUNTER)}"
+        given = ("--rm", *runtime, *values, *options)
+        return self.call("run", *given, images.TAG, name, *words, status=status)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The container image of the tests: one archive in docker's format, which every engine imports."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+
+from system import debian
+
+NAME = "gpubind.test/minimal"
+TAG = f"{NAME}:latest"
+
+
+def archive(root: str) -> str:
+    """Give the name of the archive made from a root: cached; one layer, no command, PATH set."""
+
+    def build(folder: str) -> None:
+        layer = os.path.join(folder, "layer.tar")
+        subprocess.run(
+            ["/usr/bin/tar", "-c", "--numeric-owner", "-C", root, "-f", layer, "."], check=True
+        )
+        with open(layer, "rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        _write(folder, "config.json", _config(digest))
+        _write(
+            folder,
+            "manifest.json",
+            [{"Config": "config.json", "RepoTags": [TAG], "Layers": ["layer.tar"]}],
+        )
+        files = ["manifest.json", "config.json", "layer.tar"]
+        subprocess.run(
+            ["/usr/bin/tar", "-c", "-C", folder, "-f", f"{folder}/image.tar", *files], check=True
+        )
+        os.unlink(layer)
+
+    return os.path.join(debian.cached("images", f"2 {root}", build), "image.tar")
+
+
+def _config(digest: str) -> object:
+    return {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": "2024-01-01T00:00:00Z",
+        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["/bin/sh"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+        "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "gpubind's tests"}],
+    }
+
+
+def _write(folder: str, name: str, document: object) -> None:
+    with open(os.path.join(folder, name), "w", encoding="utf-8") as stream:
+        json.dump(document, stream)
