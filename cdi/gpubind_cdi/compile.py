@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All spec directories as one JSON document with the stamps of its sources, for the start path.
+
+Reading YAML costs a container start more than all the rest, so it is done here, once per change.
+A bad file is an entry under `errors` and stops nothing. Shadowing and conflicts are resolved: the
+directory with the highest priority wins; two files of one priority that give the same device make
+it unusable until one of them goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import gpubind
+from gpubind.errors import DocumentError
+from gpubind_cdi import document, names, sidecar, sources, validate
+from gpubind_cdi.model import Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from gpubind_cdi.sidecar import Capabilities, Sidecar
+    from gpubind_cdi.sources import Source, Stamp
+
+FORMAT = 1
+GENERATOR = f"gpubind {gpubind.VERSION}"
+FILE = "compiled.json"
+CONFIG_FILE = "config.json"
+
+
+def compiled(
+    config: Mapping[str, object],
+    spec_dirs: Sequence[str],
+    sidecars_dir: str,
+    *,
+    stamps: Mapping[str, Stamp] | None = None,
+    owners: Collection[int] | None = None,
+    capabilities_of: Capabilities | None = None,
+) -> dict[str, Any]:
+    """Give the compiled registry of `spec_dirs`, which are in ascending priority.
+
+    `config` are the operator's keys and `stamps` those of the files they were read from, taken
+    before reading. `owners` are the users whose files are trusted: root and the caller. Nothing
+    in a spec directory makes this fail.
+    """
+    gathering = _Gathering(
+        sidecars_dir,
+        sources.default_owners() if owners is None else owners,
+        _by_name if capabilities_of is None else capabilities_of,
+    )
+    gathering.stamps |= stamps or {}
+    for priority, folder in enumerate(spec_dirs):
+        gathering.add_folder(folder, priority)
+    devices, conflicts = resolved(gathering.specs)
+    return {
+        "format": FORMAT,
+        "generator": GENERATOR,
+        "stamps": gathering.stamps,
+        "config": dict(config),
+        "specs": gathering.specs,
+        "devices": devices,
+        "conflicts": conflicts,
+        "errors": gathering.errors,
+    }
+
+
+def resolved(specs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """Give which spec serves each qualified name, and the names that nothing serves by conflict."""
+    givers: dict[str, list[int]] = {}
+    for index, spec in enumerate(specs):
+        for device in spec["devices"]:
+            known = givers.setdefault(names.qualified(spec["kind"], device), [])
+            if known and specs[known[0]]["priority"] < spec["priority"]:
+                known.clear()
+            known.append(index)
+    devices = {name: known[0] for name, known in givers.items() if len(known) == 1}
+    conflicts = {
+        name: [specs[index]["path"] for index in known]
+        for name, known in givers.items()
+        if len(known) > 1
+    }
+    return devices, conflicts
+
+
+def write(state_dir: str, registry: Mapping[str, Any], config_file: str = "") -> None:
+    """Put the compiled registry into `state_dir`, whole or not at all.
+
+    With `config_file` also the operator's keys, with the stamp the registry holds for that file.
+    """
+    _make_folder(state_dir)
+    if config_file:
+        twin = {"stamp": registry["stamps"].get(config_file), "values": registry["config"]}
+        _put(state_dir, CONFIG_FILE, twin)
+    _put(state_dir, FILE, registry)
+
+
+class _Gathering:
+    """What has been read so far."""
+
+    def __init__(
+        self, sidecars: str, owners: Collection[int], capabilities_of: Capabilities
+    ) -> None:
+        self.sidecars = sidecars
+        self.owners = owners
+        self.capabilities_of = capabilities_of
+        self.stamps: dict[str, Stamp] = {}
+        self.specs: list[dict[str, Any]] = []
+        self.errors: list[dict[str, str]] = []
+        self.note(sources.folder(sidecars))
+
+    def note(self, source: Source) -> bool:
+        """Keep a source's stamp and fault; say whether it holds something to parse."""
+        self.stamps.setdefault(source.path, source.stamp)
+        if source.fault:
+            self.errors.append({"path": source.path, "message": source.fault})
+        return source.stamp is not None and not source.fault
+
+    def add_folder(self, folder: str, priority: int) -> None:
+        """Read one spec directory."""
+        for source in sources.specs(folder, self.owners):
+            if self.note(source) and source.path != folder:
+                try:
+                    self.add_spec(source, priority)
+                except DocumentError as error:
+                    self.refuse(source.path, error)
+
+    def add_spec(self, source: Source, priority: int) -> None:
+        """Parse and check one spec. Raises DocumentError."""
+        spec = Spec.parse(document.load(source.data, source.path))
+        validate.check(spec)
+        beside = self.sidecar_of(source)
+        held = {
+            device.name: sidecar.woven(device.container_edits, beside, self.capabilities_of)
+            for device in spec.devices
+        }
+        self.specs.append(
+            {
+                "path": source.path,
+                "priority": priority,
+                "kind": spec.kind,
+                "cdiVersion": spec.cdi_version,
+                "containerEdits": sidecar.woven(spec.container_edits, beside, self.capabilities_of),
+                "devices": held,
+                **(beside.beside() if beside else sidecar.NOTHING_BESIDE),
+            }
+        )
+
+    def sidecar_of(self, source: Source) -> Sidecar | None:
+        """Give the sidecar that fits a spec, if one does."""
+        for path in sidecar.paths_of(self.sidecars, source.path):
+            found = sources.read(path, self.owners)
+            if not self.note(found):
+                continue
+            try:
+                known = sidecar.Sidecar.parse(found.data, path)
+            except DocumentError as error:
+                self.refuse(path, error)
+                continue
+            if known.fits(source.path, sidecar.digest(source.data)):
+                return known
+        return None
+
+    def refuse(self, path: str, error: DocumentError) -> None:
+        """Keep what is wrong with a file, without its name, which the entry has already."""
+        place = f" at {error.path}" if error.path else ""
+        self.errors.append({"path": path, "message": f"{error.message}{place}"})
+
+
+def _by_name(path: str) -> tuple[str, ...] | None:
+    """Look a path up in the table of the driver's files, read only when a spec needs it."""
+    from gpubind_cdi import libraries
+
+    return libraries.capabilities_of(path)
+
+
+def _make_folder(path: str) -> None:
+    if os.path.isdir(path):
+        return
+    os.makedirs(path, exist_ok=True)
+    os.chmod(path, 0o755)  # noqa: S103 - whatever the umask says: non-root engines read it too
+
+
+def _put(folder: str, name: str, value: object) -> None:
+    import json
+
+    data = json.dumps(value, separators=(",", ":"), default=str).encode()  # str: dates of TOML
+    temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o644)
+    try:
+        try:
+            os.fchmod(fd, 0o644)
+            with open(fd, "wb", closefd=False) as file:
+                file.write(data)
+        finally:
+            os.close(fd)
+        os.rename(temporary, f"{folder}/{name}")
+    except BaseException:
+        os.unlink(temporary)
+        raise
