@@ -9,7 +9,7 @@ hook in, which is the root itself, then the bundle's config.json.
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import os
 import sys
 

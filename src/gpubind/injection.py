@@ -37,14 +37,15 @@ class Decision:
         self.notes: list[str] = []
 
 
-def into(file: str, settings: Config) -> list[str]:
-    """Inject what the container of the config.json `file` asks for; give a note per thing left out.
+def into(file: str, spec: Spec, wanted: Request, settings: Config) -> list[str]:
+    """Inject what was asked for into a bundle's root and its config.json `file`.
+
+    Gives a note for each thing left out.
 
     The root is changed before config.json, so that a failure leaves a bundle that still starts as
     it was. Raises ToolkitError.
     """
-    spec = oci.load(file)
-    decision = decide(spec, file, settings)
+    decision = decide(file, spec, wanted, settings)
     if not decision.edits:
         return decision.notes
     if decision.now:
@@ -54,12 +55,11 @@ def into(file: str, settings: Config) -> list[str]:
     return decision.notes
 
 
-def decide(spec: Spec, file: str, settings: Config, state: str = paths.STATE) -> Decision:
+def decide(
+    file: str, spec: Spec, wanted: Request, settings: Config, state: str = paths.STATE
+) -> Decision:
     """Give what the container gets. Raises ToolkitError for what it must not start without."""
-    wanted = request.of(oci.environment(spec, file))
     decision = Decision(wanted)
-    if not wanted.devices:
-        return decision
     compiled = registry.load(settings, state)
     chosen = _chosen(compiled, wanted, settings, decision)
     for found, devices in chosen:

@@ -33,10 +33,7 @@ def main(words: list[str]) -> None:
         settings = config.load()
         program = lowlevel(settings, words[0])
         if read.makes_container:
-            from gpubind import injection
-
-            for note in injection.into(args.config_of(read), settings):
-                log.note(note)
+            prepare(args.config_of(read), settings, log)
         if "--version" in words[1:]:
             os.write(1, f"gpubind-runtime version {VERSION}\n".encode())
         os.execv(program, [program, *words[1:]])  # noqa: S606 - becoming runc is the purpose
@@ -47,6 +44,23 @@ def main(words: list[str]) -> None:
         name = f"{error.filename}: " if error.filename else ""
         log.fail(f"{name}{error.strerror} [RUNTIME-OS]")
         sys.exit(1)
+
+
+def prepare(file: str, settings: Config, log: Log) -> None:
+    """Inject what the container of the config.json `file` asks for. Raises ToolkitError.
+
+    Most containers of a host ask for nothing: for them no more is loaded than finds that out.
+    """
+    from gpubind import request
+    from gpubind.oci import spec
+
+    document = spec.load(file)
+    wanted = request.of(spec.environment(document, file))
+    if wanted.devices:
+        from gpubind import injection
+
+        for note in injection.into(file, document, wanted, settings):
+            log.note(note)
 
 
 def lowlevel(settings: Config, own: str) -> str:
