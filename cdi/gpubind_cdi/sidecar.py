@@ -83,8 +83,12 @@ class Sidecar:
 
     def fits(self, spec: str, sha256: str) -> bool:
         """Say whether this belongs to the spec at this path with this hash."""
-        same = os.path.realpath(self.facts["spec"]) == os.path.realpath(spec)
-        return same and bool(self.facts["sha256"] == sha256)
+        if self.facts["sha256"] != sha256:
+            return False
+        try:
+            return os.path.samefile(self.facts["spec"], spec)
+        except (OSError, ValueError):  # it is gone, or its name holds a NUL
+            return False
 
     def beside(self) -> dict[str, Any]:
         """Give what the start path needs of it beside the edits."""
@@ -113,13 +117,18 @@ def path_of(folder: str, spec: str) -> str:
     return f"{folder}/{os.path.basename(spec)}-{digest(os.fsencode(spec))[:12]}.json"
 
 
-def paths_of(folder: str, spec: str) -> tuple[str, ...]:
-    """Give where a spec's sidecar may lie: it may have been written by another of its names.
+def paths_of(folder: str, spec: str) -> list[str]:
+    """Give the files in `folder` that may be a spec's sidecar, whatever name it was written by.
 
-    /var/run/cdi and /run/cdi are one folder on most hosts.
+    /var/run/cdi and /run/cdi are one folder on most hosts, and only one of them is in the hash.
     """
-    names = (os.path.abspath(spec), os.path.realpath(spec))
-    return tuple(dict.fromkeys(path_of(folder, name) for name in names))
+    start = f"{os.path.basename(spec)}-"
+    length = len(os.path.basename(path_of("", spec)))
+    try:
+        found = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [f"{folder}/{name}" for name in found if name.startswith(start) and len(name) == length]
 
 
 def woven(
