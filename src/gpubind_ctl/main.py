@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpubind.errors import ToolkitError, printable
+from gpubind.errors import ToolkitError, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,37 +102,41 @@ def run(words: Sequence[str]) -> int:
             return answer.status
     except click.exceptions.Exit as end:
         return _flushed(end.exit_code)
-    except click.UsageError as error:
-        return _tell(_usage(error), status=2)
     except click.ClickException as error:
-        return _tell(error.format_message(), status=error.exit_code)
+        return _told(_usage(error))
     except ToolkitError as error:
-        return _tell(str(error), status=error.status)
+        return _told(error)
     except BrokenPipeError:
         return _hung_up()
     except OSError as error:
-        return _tell(_system(error), status=1)
+        return _told(_system(error))
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
 
 
-def _usage(error: click.UsageError) -> str:
-    path = error.ctx.command_path if error.ctx else "gpubind"
+def _usage(error: click.ClickException) -> UsageError:
+    context = error.ctx if isinstance(error, click.UsageError) else None
     message = " ".join(error.format_message().split()).rstrip(".")
-    return f"{message}; see '{path} --help' [USAGE]"
+    hint = f"see '{context.command_path if context else 'gpubind'} --help'"
+    return UsageError(message, identifier="USE-COMMAND", hint=hint)
 
 
-def _system(error: OSError) -> str:
+def _system(error: OSError) -> ToolkitError:
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None]
-    return ": ".join([*names, error.strerror or str(error)]) + " [OS-ERROR]"
+    message = ": ".join([*names, error.strerror or str(error)])
+    return ToolkitError(message, identifier="SYS-REFUSED")
 
 
-def _tell(message: str, *, status: int = 0) -> int:
-    """Print one line on standard error and give `status`."""
-    with contextlib.suppress(OSError):  # nobody reads it: the status still tells
+def _told(error: ToolkitError) -> int:
+    _tell(str(error))
+    return error.status
+
+
+def _tell(message: str) -> None:
+    """Print one line on standard error."""
+    with contextlib.suppress(OSError):  # nobody reads it: the exit status still tells
         sys.stderr.write(f"gpubind: {printable(message)}\n")
         sys.stderr.flush()
-    return status
 
 
 def _flushed(status: int) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpubind_ctl.simulate import elf
-from gpubind_ctl.simulate.elf import Machine
+from gpubind_ctl.simulate.elfformat import Machine
 from gpubind_ctl.simulate.entries import Entry, File, Folder, Link, Socket
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ def _information(profile: Profile, gpu: Gpu) -> str:
         ("GPU Firmware", profile.version),
         ("GPU Excluded", "No"),
     )
-    return "".join(f"{name + ':':<10}\t {value}\n" for name, value in rows)
+    return "".join(f"{name}: \t {value}\n" for name, value in rows)
 
 
 def _devices(profile: Profile, major: int) -> str:

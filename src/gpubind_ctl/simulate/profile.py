@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpubind.errors import UsageError
-from gpubind_ctl.simulate.elf import Machine
+from gpubind_ctl.simulate.elfformat import Machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
