@@ -96,16 +96,17 @@ def _word(value: Any) -> str:
     return word
 
 
-def _uuid(prefix: str) -> Reader[str]:
-    def read(value: Any) -> str:
-        word = _word(value)
-        rest = word.removeprefix(prefix)
-        good = rest.isascii() and rest.replace("-", "").isalnum() and rest[-1:] != "-"
-        if rest == word or not good:
-            raise DocumentError(f"expected a UUID like {prefix}1b2c, found {fields.quoted(word)}")
-        return word
+def uuid(prefix: str, word: str) -> str:
+    """Give a UUID as the driver writes it. Raises DocumentError unless it has that prefix."""
+    rest = word.removeprefix(prefix)
+    good = rest.isascii() and rest.replace("-", "").isalnum() and rest[-1:] != "-"
+    if rest == word or not good:
+        raise DocumentError(f"expected a UUID like {prefix}1b2c, found {fields.quoted(word)}")
+    return word
 
-    return read
+
+def _uuid(prefix: str) -> Reader[str]:
+    return lambda value: uuid(prefix, _word(value))
 
 
 def _pci(value: Any) -> str:

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sidecar of a generated spec, as it is written; `gpubind_cdi.sidecar` reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpubind import VERSION
+from gpubind_cdi import sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gpubind_cdi.discover.found import Found
+    from gpubind_cdi.driver import Driver
+    from gpubind_cdi.gpu import Gpu
+    from gpubind_cdi.libraries import Use
+
+
+def tied(facts: Mapping[str, Any], spec: str, data: bytes) -> dict[str, Any]:
+    """Give the document tied to the spec file `spec`, an absolute path, with the bytes `data`."""
+    return {"format": sidecar.FORMAT, "spec": spec, "sha256": sidecar.digest(data), **facts}
+
+
+def document(
+    driver: Driver,
+    cuda: str,
+    gpus: Sequence[Gpu],
+    common: Found,
+    devices: Mapping[tuple[str, ...], Found],
+) -> dict[str, Any]:
+    """Give the document of a spec before it is tied; `devices` maps a device's names to its find.
+
+    A link of a device names the devices it belongs to, a common one none.
+    """
+    every = (common, *devices.values())
+    links = [_link(link, ()) for link in common.links]
+    links += [_link(link, names) for names, found in devices.items() for link in found.links]
+    return {
+        "generator": f"gpubind {VERSION}",
+        "driver": {"version": driver.version, "root": driver.root.path, "cuda": cuda},
+        "gpus": [_gpu(gpu) for gpu in gpus],
+        "items": {
+            place: _use(use)
+            for found in every
+            for place, use in (
+                *((node.path, node.use) for node in found.nodes),
+                *((mount.container, mount.use) for mount in found.mounts),
+            )
+        },
+        "links": links,
+        "libraries": [
+            {
+                "path": entry.path,
+                "arch": entry.machine,
+                "capabilities": list(entry.capabilities),
+            }
+            for entry in common.entries
+        ],
+        "folders": list(common.folders),
+        "inputs": [list(one) for one in common.inputs],
+    }
+
+
+def _link(link: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "link": link.link,
+        "target": link.target,
+        "capabilities": list(link.capabilities),
+        "devices": list(names),
+        "why": link.why,
+    }
+
+
+def _use(use: Use) -> dict[str, Any]:
+    return {"capabilities": list(use.capabilities), "required": use.required, "why": use.why}
+
+
+def _gpu(gpu: Gpu) -> dict[str, Any]:
+    return {
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "minor": gpu.minor,
+        "pci": gpu.pci,
+        "name": gpu.name,
+        "brand": gpu.brand,
+        "architecture": gpu.architecture,
+        "migs": [
+            {
+                "index": mig.index,
+                "uuid": mig.uuid,
+                "gi": mig.gi,
+                "ci": mig.ci,
+                "profile": mig.profile,
+            }
+            for mig in gpu.mig
+        ],
+    }
