@@ -3,7 +3,7 @@
 
 Nothing is installed on the machine: packages are downloaded with a private apt state and unpacked
 into folders. Signatures and ages are checked as apt does; only the environment switch
-GPUBIND_APT_OPTIONS (words for apt, such as "-o Acquire::Check-Valid-Until=false") relaxes that.
+GPUBIND_APT_UNCHECKED=1, the one that ./dev knows, relaxes that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import dataclasses
 import glob
 import hashlib
 import os
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +22,12 @@ if TYPE_CHECKING:
 
 CACHE = os.path.join(os.path.dirname(__file__), "..", "..", ".cache")
 APT_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+UNCHECKED = (
+    "Acquire::Check-Valid-Until=false",
+    "Acquire::AllowInsecureRepositories=true",
+    "APT::Get::AllowUnauthenticated=true",
+)
 
 
 class UnavailableError(Exception):
@@ -44,9 +49,9 @@ class Source:
         return f"deb {signed}{self.uri} {suite} {' '.join(components)}\n"
 
 
-def options() -> list[str]:
-    """Give the words that GPUBIND_APT_OPTIONS adds to each apt command."""
-    return shlex.split(os.environ.get("GPUBIND_APT_OPTIONS", ""))
+def relaxed() -> list[str]:
+    """List the apt settings that GPUBIND_APT_UNCHECKED=1 adds."""
+    return list(UNCHECKED) if os.environ.get("GPUBIND_APT_UNCHECKED") == "1" else []
 
 
 def codename() -> str:
@@ -105,16 +110,21 @@ def archive_lines(release: str, components: Sequence[str]) -> str:
     return lines
 
 
-def cached(kind: str, key: str, build: Callable[[str], None]) -> str:
-    """Give the folder .cache/KIND/KEY, built first where missing; never seen half-built."""
-    parent = os.path.realpath(os.path.join(CACHE, kind))
-    target = os.path.join(parent, hashlib.sha256(key.encode()).hexdigest()[:16])
+def cached(name: str, key: str, build: Callable[[str], None]) -> str:
+    """Give the folder .cache/system/NAME-HASH of this key, built first where it is missing.
+
+    It is never seen half-built; those of the same name for other keys are removed then.
+    """
+    parent = os.path.realpath(os.path.join(CACHE, "system"))
+    target = os.path.join(parent, f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}")
     if not os.path.exists(target):
         os.makedirs(parent, exist_ok=True)
         unfinished = tempfile.mkdtemp(dir=parent, prefix="unfinished-")
         os.chmod(unfinished, 0o755)
         try:
             build(unfinished)
+            for old in glob.glob(os.path.join(parent, f"{name}-*")):
+                shutil.rmtree(old)
             os.rename(unfinished, target)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -136,7 +146,7 @@ def download(release: str, components: Sequence[str], names: Sequence[str]) -> l
             if wanted:
                 _command("/usr/bin/apt-get", *apt, "-qq", "download", *wanted, cwd=folder)
 
-    return sorted(glob.glob(os.path.join(cached("packages", key, build), "*.deb")))
+    return sorted(glob.glob(os.path.join(cached(f"packages-{release}", key, build), "*.deb")))
 
 
 def _private_apt(state: str, lines: str) -> list[str]:
@@ -153,7 +163,7 @@ def _private_apt(state: str, lines: str) -> list[str]:
         "APT::Sandbox::User": "root",
     }
     words = [f"--option={key}={value}" for key, value in settings.items()]
-    return [*words, *options()]
+    return [*words, *(f"--option={setting}" for setting in relaxed())]
 
 
 def _command(*words: str, cwd: str | None = None) -> str:
@@ -193,6 +203,6 @@ def strap(root: str, names: Sequence[str]) -> None:
         *("/usr/bin/mmdebstrap", "--mode=root", "--variant=extract", "--quiet"),
         f"--include={','.join(names)}",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-        *[f"--aptopt={word}" for word in options() if "::" in word],
+        *[f"--aptopt={setting}" for setting in relaxed()],
         *(codename(), root, *archive_lines(codename(), ["main"]).splitlines()),
     )

@@ -36,7 +36,7 @@ def archive(root: str) -> str:
         )
         os.unlink(layer)
 
-    return os.path.join(debian.cached("images", f"2 {root}", build), "image.tar")
+    return os.path.join(debian.cached("image", f"2 {root}", build), "image.tar")
 
 
 def _config(digest: str) -> object:

@@ -2,7 +2,7 @@
 """The first process of a private place: makes its mounts, then waits until its input closes.
 
 Started by `place.py` in new mount, PID, network, IPC and cgroup namespaces. When it ends, the
-kernel kills every process of the place and takes its mounts away, whatever state the engines were in.
+kernel kills every process of the place and takes its mounts away, whatever the engines do.
 
 Words: the mount namespace of the host (to refuse to work in it), the folders shared with the host
 (PATH:PATH), then the cgroup mounts to make, each as FSTYPE:OPTIONS:PLACE.

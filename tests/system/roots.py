@@ -24,7 +24,7 @@ def minimal() -> str:
     """Give the cached folder of the root, never to be written to."""
     with open(__file__, "rb") as recipe, open(PROBE, "rb") as probe:
         key = repr((debian.archive_lines(debian.codename(), ["main"]), recipe.read(), probe.read()))
-    return debian.cached("roots", key, _build)
+    return debian.cached("minimal", key, _build)
 
 
 def _build(root: str) -> None:
