@@ -84,13 +84,16 @@ def merge(cache: bytes, entries: Sequence[Entry], *, own_folders: Iterable[bytes
     ranked = _ranked(entries)
     ours = [entry for _, _, entry in ranked]
     parts = ldformat.parse(cache)
-    stale = _stale(parts, ours, own_folders)
+    stale = list(_stale(parts, ours, own_folders))
+    known = _strings(parts, stale)
     parts.table = ldformat.woven(parts.table, ((row, row + 1, b"") for row in stale))
+    end = parts.end([known[text] for text in _texts(ours) if text in known])
+    rows, strings = _rows(ours, known, end)
     places = _places(parts, [item[:2] for item in ranked])
-    count = len(parts.table) // ldformat.ENTRY.size + len(ours)
-    start = ldformat.start_of_strings(count) + parts.end() - parts.base
-    rows, strings = _rows(ours, start)
-    return ldformat.assembled(parts, list(zip(places, rows, strict=True)), strings)
+    inserted = zip(places, places, rows, strict=True)
+    parts.table = ldformat.woven(parts.table, inserted)
+    parts.text = parts.text[:end] + strings
+    return ldformat.assembled(parts)
 
 
 def rank(name: bytes) -> bytes:
@@ -175,15 +178,33 @@ def _places(parts: ldformat.Cache, ranks: Iterable[tuple[bytes, int]]) -> list[i
     return places
 
 
-def _rows(ours: Iterable[Entry], start: int) -> tuple[list[bytes], bytes]:
-    """Give the rows of `ours` and their strings, which will stand at `start`."""
-    rows: list[bytes] = []
-    strings = bytearray()
+def _strings(parts: ldformat.Cache, rows: Iterable[int]) -> dict[bytes, int]:
+    """Give where the names and paths of `rows` stand, to be used again: else caches would grow."""
+    fields = ldformat.numbers(parts.table)
+    places = [fields[6 * row + field] for row in rows for field in (1, 2)]
+    return dict(zip(ldformat.strings(parts.text, places), places, strict=True))
+
+
+def _texts(ours: Iterable[Entry]) -> Iterator[bytes]:
+    """Give the strings that `ours` need: a path holds its name if it ends with it."""
     for entry in ours:
-        path = start + len(strings)
-        strings += entry.path + b"\0"
+        yield entry.path
         if not entry.path.endswith(entry.name):
-            strings += entry.name + b"\0"
-        name = start + len(strings) - len(entry.name) - 1
+            yield entry.name
+
+
+def _rows(ours: Sequence[Entry], known: dict[bytes, int], end: int) -> tuple[list[bytes], bytes]:
+    """Give the rows of `ours`, and the strings not `known` yet, which will stand at `end`."""
+    places = dict(known)
+    strings = bytearray()
+    for text in _texts(ours):
+        if text not in places:
+            places[text] = end + len(strings)
+            strings += text + b"\0"
+    rows: list[bytes] = []
+    for entry in ours:
+        path = places[entry.path]
+        tail = entry.path.endswith(entry.name)
+        name = path + len(entry.path) - len(entry.name) if tail else places[entry.name]
         rows.append(ldformat.ENTRY.pack(entry.flags, name, path, 0, 0))
     return rows, bytes(strings)

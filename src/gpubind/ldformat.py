@@ -63,21 +63,21 @@ class Cache:
         self.old: bytes | None = None
         self.sections: list[tuple[int, int, bytes]] = []
 
-    def end(self) -> int:
-        """Give the place in `text` where the last string in use ends.
+    def end(self, more: Iterable[int] = ()) -> int:
+        """Give the place in `text` where the last string in use ends, those at `more` included.
 
         Raises DocumentError where an offset does not lead to a string.
         """
         fields = numbers(self.table)
         old = numbers(self.old or b"")
-        offsets = fields[1::6] + fields[2::6] + old[1::3] + old[2::3]
+        offsets = [*fields[1::6], *fields[2::6], *old[1::3], *old[2::3], *more]
         for tag, _, data in self.sections:
             offsets += numbers(data) if tag == _HWCAPS else ()
-        if offsets and min(offsets) < self.base:
-            raise _damaged("a name lies before the names")
-        end = self.text.find(b"\0", max(offsets)) + 1 if offsets else self.base
-        if offsets and not end:
-            raise _damaged("a name lies past the end")
+        if not offsets:
+            return self.base
+        end = self.text.find(b"\0", max(offsets)) + 1
+        if min(offsets) < self.base or not end:
+            raise _damaged("a name does not lie among the names")
         return end
 
 
@@ -93,7 +93,7 @@ def strings(text: bytes, offsets: Iterable[int]) -> Iterator[bytes]:
         for at in offsets:
             yield text[at : find(0, at, at + PATH_MAX)]
     except ValueError:
-        raise _damaged(f"a name is longer than {PATH_MAX} bytes") from None
+        raise _damaged(f"a name is longer than {PATH_MAX - 1} bytes") from None
 
 
 def parse(cache: bytes) -> Cache:
@@ -197,31 +197,23 @@ def woven(table: bytes, changes: Iterable[tuple[int, int, bytes]]) -> bytes:
     return b"".join([*pieces, table[done * ENTRY.size :]])
 
 
-def start_of_strings(count: int) -> int:
-    """Give the offset of the first string in a cache of `count` entries."""
-    return _HEADER + count * ENTRY.size
-
-
-def assembled(parts: Cache, inserted: Sequence[tuple[int, bytes]], more: bytes) -> bytes:
-    """Give the file with rows put in before the entries they name, and `more` after the strings.
-
-    All offsets of strings move by what the table has grown; strings not in use at the end go.
-    """
-    by = start_of_strings(len(parts.table) // ENTRY.size + len(inserted)) - parts.base
-    table = _moved(parts.table, _ONES, by)
-    table = woven(table, [(place, place, row) for place, row in inserted])
-    names = parts.text[parts.base : parts.end()] + more
+def assembled(parts: Cache) -> bytes:
+    """Give the file; all offsets of strings move by what the table has grown since `parse`."""
+    count = len(parts.table) // ENTRY.size
+    by = _HEADER + len(parts.table) - parts.base
+    names = parts.text[parts.base :]
     old = b""
     if parts.old is not None:
-        count = len(parts.old) // _OLD_ENTRY
-        old = _OLD_MAGIC + b"\0" + count.to_bytes(4, "little") + _moved(parts.old, _OLD_ONES, by)
-    end = len(old) + _HEADER + len(table) + len(names)
+        old = _OLD_MAGIC + b"\0" + (len(parts.old) // _OLD_ENTRY).to_bytes(4, "little")
+        old += _moved(parts.old, _OLD_ONES, by)
+    end = len(old) + _HEADER + len(parts.table) + len(names)
     padding = bytes(-end % 4) if parts.sections else b""
     extension = _extension(parts.sections, end + len(padding), by)
     offset = end + len(padding) if extension else 0
-    counts = struct.pack("<II", len(table) // ENTRY.size, len(names))
-    header = _MAGIC + counts + parts.header[28:32] + offset.to_bytes(4, "little")
-    return b"".join((old, header, parts.header[36:], table, names, padding, extension))
+    header = _MAGIC + struct.pack("<II", count, len(names))
+    header += parts.header[28:32] + offset.to_bytes(4, "little") + parts.header[36:]
+    table = _moved(parts.table, _ONES, by)
+    return b"".join((old, header, table, names, padding, extension))
 
 
 def _moved(table: bytes, ones: bytes, by: int) -> bytes:
