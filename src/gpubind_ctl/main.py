@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gpubind import VERSION
 from gpubind.errors import ToolkitError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -49,16 +50,29 @@ class Lazy(click.Group):
         return command
 
 
+_COMMANDS = "gpubind_ctl.commands"
+TRANSFORM = Lazy(
+    "transform",
+    table={"root": f"{_COMMANDS}.cdi_transform:command"},
+    help="Change CDI specs.",
+)
 CDI = Lazy(
     "cdi",
-    table={},
+    table={
+        "generate": f"{_COMMANDS}.cdi_generate:command",
+        "list": f"{_COMMANDS}.cdi_list:command",
+        "validate": f"{_COMMANDS}.cdi_validate:command",
+        "transform": "gpubind_ctl.main:TRANSFORM",
+        "compile": f"{_COMMANDS}.cdi_compile:command",
+    },
     help="Write, check and change CDI specs.",
 )
 GPUBIND = Lazy(
     "gpubind",
     table={
         "cdi": "gpubind_ctl.main:CDI",
-        "simulate": "gpubind_ctl.commands.simulate:command",
+        "info": f"{_COMMANDS}.info:command",
+        "simulate": f"{_COMMANDS}.simulate:command",
     },
     help="Make a host's GPUs usable in containers.",
 )
@@ -67,9 +81,7 @@ GPUBIND = Lazy(
 def _version(context: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
     del parameter
     if value:
-        from importlib.metadata import version
-
-        click.echo(f"gpubind {version('gpubind')}")
+        click.echo(f"gpubind {VERSION}")
         context.exit()
 
 

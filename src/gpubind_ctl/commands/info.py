@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`gpubind info`: the driver and the GPUs of a driver root."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+from gpubind_cdi import driver as drivers
+from gpubind_cdi import generate
+from gpubind_cdi.discover import shared
+
+from gpubind.root import Root
+from gpubind_ctl import options, sources
+from gpubind_ctl.answer import Answer
+
+if TYPE_CHECKING:
+    from gpubind_cdi.driver import Driver
+    from gpubind_cdi.inventory import Source
+
+NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.driver_root
+@options.dev_root
+def command(as_json: bool, driver_root: str, dev_root: str | None) -> Answer:  # noqa: FBT001 - click's signature
+    """Show the driver, its GPUs and MIG devices, and what it can do for containers.
+
+    Exit status 3: some GPUs could not be read; they are named.
+    """
+    with Root(driver_root) as root, Root(dev_root or driver_root) as nodes:
+        source = sources.of(root)
+        if drivers.holds_system(root):
+            facts = _facts(source, root, nodes, root)
+        else:
+            with Root("/") as system:
+                facts = _facts(source, root, nodes, system)
+    notes = tuple(f"GPU {fault['index']}: {fault['message']}" for fault in facts["faults"])
+    text = json.dumps(facts, indent=2) + "\n" if as_json else _text(facts)
+    return Answer(text=text, notes=notes, status=3 if notes else 0)
+
+
+def _facts(source: Source, root: Root, nodes: Root, system: Root) -> dict[str, Any]:
+    driver = generate.look(generate.Options(), root, nodes, system, source.driver_version())
+    known = source.inventory()
+    return {
+        "driver": {
+            "version": driver.version,
+            "cuda": known.cuda,
+            "kernel": drivers.kernel_version(system),
+            "root": root.path,
+            "folders": [folder.path for folder in driver.folders if folder.names],
+        },
+        "simulated": known.profile,
+        "mode": "nvml",
+        "capabilities": _capabilities(driver),
+        "nodes": {path: nodes.exists(path) for path in NODES},
+        "gpus": [dataclasses.asdict(gpu) for gpu in known.gpus],
+        "faults": [{"index": one.index, "message": one.message} for one in known.faults],
+    }
+
+
+def _capabilities(driver: Driver) -> list[str]:
+    """Give the driver capabilities that at least one library of the driver serves."""
+    entries = shared.discover(driver).entries
+    return sorted({one for entry in entries for one in entry.capabilities})
+
+
+def _text(facts: dict[str, Any]) -> str:
+    driver = facts["driver"]
+    kernel = driver["kernel"] or "not loaded"
+    profile = f" (simulated node {facts['simulated']})" if facts["simulated"] else ""
+    absent = [path for path, there in facts["nodes"].items() if not there]
+    rows = [
+        f"driver        {driver['version']}, CUDA {driver['cuda'] or 'unknown'}, kernel module "
+        f"{kernel}",
+        f"root          {driver['root']}{profile}",
+        f"libraries     {', '.join(driver['folders'])}",
+        f"capabilities  {', '.join(facts['capabilities'])}",
+        f"mode          {facts['mode']}",
+        f"nodes         {'absent: ' + ', '.join(absent) if absent else 'all there'}",
+    ]
+    for gpu in facts["gpus"]:
+        rows.append(
+            f"GPU {gpu['index']:<9} {gpu['name']}, {gpu['uuid']}, {gpu['pci']}, "
+            f"/dev/nvidia{gpu['minor']}, {gpu['brand']} {gpu['architecture']}"
+        )
+        rows += [
+            f"  MIG {gpu['index']}:{mig['index']:<5} {mig['profile']}, {mig['uuid']}, "
+            f"GPU instance {mig['gi']}, compute instance {mig['ci']}"
+            for mig in gpu["mig"]
+        ]
+    return "\n".join(rows) + "\n"

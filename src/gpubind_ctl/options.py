@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command line options that several commands share, and lists as the field writes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpubind import config, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Words(click.types.StringParamType):
+    """A text of a list: in a variable, commas separate several."""
+
+    name = "text"
+    envvar_list_splitter = ","
+
+
+def listed(*names: str, metavar: str, env: str, help: str) -> Callable[..., Any]:  # noqa: A002 - click's word
+    """Give an option that may be repeated and takes several values separated by commas."""
+    return click.option(
+        *names,
+        type=Words(),
+        multiple=True,
+        metavar=metavar,
+        envvar=env,
+        callback=_split,
+        help=f"{help} Repeatable, or separated by commas.",
+    )
+
+
+def _split(context: object, parameter: object, values: tuple[str, ...]) -> tuple[str, ...]:
+    del context, parameter
+    parts = (part.strip() for value in values for part in value.split(","))
+    return tuple(part for part in parts if part)
+
+
+def _root_of_config() -> str:
+    root = config.load().values.get("nvidia-container-cli.root")
+    return root if isinstance(root, str) and root else "/"
+
+
+driver_root = click.option(
+    "--driver-root",
+    metavar="DIR",
+    envvar="NVIDIA_CTK_DRIVER_ROOT",
+    default=_root_of_config,
+    help="Where the driver is installed; by default as configured, else /.",
+)
+dev_root = click.option(
+    "--dev-root",
+    metavar="DIR",
+    envvar="NVIDIA_CTK_DEV_ROOT",
+    help="Where /dev is; by default below the driver root.",
+)
+state_dir = click.option(
+    "--state-dir",
+    metavar="DIR",
+    default=paths.STATE,
+    show_default=True,
+    help="Where sidecars and compiled specs lie.",
+)
+config_file = click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    default=f"{paths.ETC}/config.toml",
+    show_default=True,
+    help="The operator's configuration; it need not exist.",
+)
+spec_dirs = listed(
+    "--spec-dir",
+    metavar="DIR",
+    env="NVIDIA_CTK_CDI_SPEC_DIRS",
+    help="A folder of CDI specs, later ones win; by default as configured.",
+)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's settings, the spec directories they name, and the specs compiled from both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpubind import config
+from gpubind.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def read(file: str) -> tuple[Config, dict[str, list[int] | None]]:
+    """Give the settings of a config.toml and its stamp, taken before reading.
+
+    A file that is not there sets nothing. Raises ToolkitError for one that can't be read.
+    """
+    stamp = config.stamp(file)
+    values = config.parse(file) if stamp is not None else {}
+    return Config(values, file), {file: stamp}
+
+
+def compiled(file: str, spec_dirs: Sequence[str], state: str) -> dict[str, Any]:
+    """Give the compiled registry of `spec_dirs`, by default those of the settings in `file`."""
+    from gpubind_cdi import compile as compiler
+    from gpubind_cdi import files
+
+    known, stamps = read(file)
+    folders = spec_dirs or known.texts(config.SPEC_DIRS)
+    sidecars = f"{state}/{files.SIDECARS}"
+    return compiler.compiled(known.values, folders, sidecars, stamps=stamps)
+
+
+def complaints(registry: dict[str, Any]) -> tuple[str, ...]:
+    """Give a line for each spec that can't be read and each device that two specs give."""
+    bad = [f"{error['path']}: {error['message']}" for error in registry["errors"]]
+    bad += [
+        f"{name} is in {' and in '.join(files)}: neither is used"
+        for name, files in registry["conflicts"].items()
+    ]
+    return tuple(bad)

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who says which GPUs a driver root has: a simulated node's inventory, or NVML."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpubind_cdi import simulated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpubind_cdi.inventory import Source
+
+    from gpubind.root import Root
+
+
+def of(root: Root, library_search_paths: Sequence[str] = ()) -> Source:
+    """Give the source of GPUs for a driver root; it may start to work now, and answers once."""
+    if simulated.is_simulated(root):
+        return simulated.Simulated(root)
+    from gpubind_cdi import nvml
+
+    return nvml.Nvml(root, library_search_paths)
