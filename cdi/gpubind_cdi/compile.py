@@ -14,7 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import gpubind
-from gpubind.errors import DocumentError
+from gpubind.errors import DocumentError, printable
 from gpubind_cdi import document, names, sidecar, sources, validate
 from gpubind_cdi.model import Spec
 
@@ -165,7 +165,7 @@ class _Gathering:
     def refuse(self, path: str, error: DocumentError) -> None:
         """Keep what is wrong with a file, without its name, which the entry has already."""
         place = f" at {error.path}" if error.path else ""
-        self.errors.append({"path": path, "message": f"{error.message}{place}"})
+        self.errors.append({"path": path, "message": printable(f"{error.message}{place}")})
 
 
 def _by_name(path: str) -> tuple[str, ...] | None:

@@ -101,7 +101,7 @@ def _from_json(text: str) -> Any:
     try:
         document = json.loads(text, object_pairs_hook=_members, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise DocumentError(f"not JSON: {error.msg}", path=_line(error.lineno)) from None
+        raise DocumentError(f"not JSON: {error.msg.removesuffix(' starting at')}", path=_line(error.lineno)) from None
     except ValueError:  # CPython's limit on the digits of an integer
         raise DocumentError("not JSON: a number is too long") from None
     except RecursionError:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from gpubind.errors import DocumentError
+from gpubind.errors import DocumentError, printable
 
 Value = TypeVar("Value")
 Reader = Callable[[Any], Value]
@@ -37,10 +37,10 @@ class Plain(str):
 
 
 def quoted(text: str) -> str:
-    """Give `text` in double quotes for a message, shortened where it is long."""
+    """Give `text` in double quotes for a message, on one line, shortened where it is long."""
     if len(text) > LONGEST_QUOTE:
         text = text[: LONGEST_QUOTE - 3] + "..."
-    return f'"{text}"'
+    return f'"{printable(text)}"'
 
 
 def found(value: object) -> str:
@@ -53,7 +53,7 @@ def found(value: object) -> str:
         return "a list"
     if isinstance(value, Plain) and whole_number(value) is not None:
         return "int"
-    return {"str": "text", "Plain": "text"}.get(type(value).__name__, type(value).__name__)
+    return f"text {quoted(value)}" if isinstance(value, str) else type(value).__name__
 
 
 def text(value: Any) -> str:

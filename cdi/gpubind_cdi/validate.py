@@ -81,7 +81,7 @@ def _version_problems(spec: Spec) -> Iterator[DocumentError]:
         yield DocumentError(message, path="cdiVersion")
     elif version.order(known) < version.order(version.required(spec)):
         needed, what = version.reasons(spec)[0]
-        message = f"version {known} is too low, {what} needs at least {needed}"
+        message = f"version {known} is too low, at least {needed} is needed for {what}"
         yield DocumentError(message, path="cdiVersion")
 
 

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML and JSON in and out: nothing but DocumentError, nothing unbounded, nothing misread."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+import cdidocs
+import pytest
+import yaml
+from gpubind_cdi import document, emit
+from gpubind_cdi.model import Spec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpubind.errors import DocumentError
+
+SMALL = settings(max_examples=150, deadline=None)
+SCALARS = (
+    st.text()
+    | st.integers()
+    | st.booleans()
+    | st.sampled_from(
+        [
+            "0",
+            "1:0",
+            "on",
+            "~",
+            "null",
+            "0.7.0",
+            "1.10",
+            "-",
+            "--link",
+            "a: b",
+            "a #b",
+            "a::b",
+            ".inf",
+        ]
+    )
+)
+DOCUMENTS = st.dictionaries(
+    st.text(),
+    st.recursive(
+        SCALARS,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=8,
+    ),
+    min_size=1,
+)
+PIECES = st.lists(
+    st.sampled_from(
+        [*"[]{}:,-?&*!|>'\"%@`#~ \n\t\\", "cdiVersion", "devices", "null", "---\n", "...\n", "\x85"]
+    )
+    | st.text(max_size=3),
+    max_size=30,
+).map("".join)
+
+
+def fault(data: bytes, name: str) -> str:
+    try:
+        Spec.parse(document.load(data, name))
+    except DocumentError as error:
+        return str(error)
+    return ""
+
+
+@SMALL
+@given(DOCUMENTS)
+def test_what_is_written_is_read_the_same_by_every_reader(wanted: dict[str, Any]) -> None:
+    data = document.dump(wanted, "yaml")
+    assert yaml.safe_load(data) == wanted
+    assert document.load(document.dump(wanted, "json"), "x.json") == wanted
+
+
+@SMALL
+@given(st.binary(max_size=200) | PIECES.map(str.encode), st.sampled_from(["x.yaml", "x.json", "-"]))
+def test_loading_ends_in_a_value_or_a_document_error(data: bytes, name: str) -> None:
+    assert fault(data, name).isprintable()
+
+
+@SMALL
+@given(st.sampled_from(cdidocs.good()), st.integers(min_value=0), st.binary(max_size=4))
+def test_a_damaged_good_file_ends_in_a_value_or_a_document_error(
+    name: str, place: int, damage: bytes
+) -> None:
+    data = bytearray(cdidocs.read("good", name))
+    place %= len(data)
+    data[place : place + len(damage)] = damage
+    assert fault(bytes(data), name).isprintable()
+
+
+def test_the_layout_is_the_field_s() -> None:
+    spec = cdidocs.spec(
+        cdidocs.device(
+            "0", hooks=[{"hookName": "createContainer", "args": ["a", "--link", "b::c"]}]
+        ),
+        cdidocs.device("1:0", env=["A=b c", "ON=on", "B="]),
+        annotations={},
+    )
+    assert document.dump(spec, "yaml").decode() == (
+        "---\n"
+        "cdiVersion: 0.5.0\n"
+        "kind: nvidia.com/gpu\n"
+        "devices:\n"
+        '    - name: "0"\n'
+        "      containerEdits:\n"
+        "        hooks:\n"
+        "            - hookName: createContainer\n"
+        "              args:\n"
+        "                - a\n"
+        "                - --link\n"
+        "                - b::c\n"
+        '    - name: "1:0"\n'
+        "      containerEdits:\n"
+        "        env:\n"
+        '            - "A=b c"\n'
+        "            - ON=on\n"
+        "            - B=\n"
+        "annotations: {}\n"
+    )
+
+
+def test_json_is_one_line() -> None:
+    assert document.dump({"a": ["é", 1, True]}, "json") == '{"a":["é",1,true]}\n'.encode()
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_a_file_name_with_stray_bytes_cannot_be_written(form: str) -> None:
+    with pytest.raises(DocumentError, match=r"a text is not UTF-8 .*lib\\udcff'"):
+        document.dump({"hostPath": "/usr/lib\udcff/x"}, form)
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(DocumentError, match='unknown format "xml": yaml or json'):
+        document.dump({}, "xml")
+
+
+@pytest.mark.parametrize("value", [1.5, None, b"x"])
+def test_a_value_without_a_place_in_cdi_is_a_defect(value: object) -> None:
+    if value is None:
+        assert emit.scalar(value) == "null"
+        return
+    with pytest.raises(TypeError):
+        emit.scalar(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "is_json"),
+    [
+        ("x.json", "a: 1", True),
+        ("x.yaml", "{}", False),
+        ("x.yml", "{}", False),
+        ("-", " {}", True),
+        ("-", "---", False),
+    ],
+)
+def test_the_ending_says_the_format_else_the_first_brace(
+    name: str, data: str, *, is_json: bool
+) -> None:
+    assert document.is_json(name, data) is is_json
+
+
+BOMBS = {
+    "deep list": (b"[" * 1_000_000, "x.yaml"),
+    "deep object": (b'{"a":' * 1_000_000, "x.json"),
+    "deep block": (b"".join(b" " * depth + b"-\n" for depth in range(2000)), "x.yaml"),
+    "many nodes": (b"- \n" * 4_000_000, "x.yaml"),
+    "many keys": (b"".join(b"k%d:\n" % number for number in range(500_000)), "x.yaml"),
+    "many equal keys": (b"{" + b'"a":1,' * 500_000 + b'"a":1}', "x.json"),
+    "many anchors": (b"".join(b"- &a%d x\n" % number for number in range(100_000)), "x.yaml"),
+    "many documents": (b"---\n" * 1_000_000, "x.yaml"),
+    "too large": (b" " * (document.MAX_SIZE + 1), "x.yaml"),
+    "long key": (b"? " + b"a" * 4_000_000, "x.yaml"),
+    "long quoted": (b'"' + b"\\n" * 2_000_000, "x.yaml"),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bomb_is_refused_soon(kind: str) -> None:
+    data, name = BOMBS[kind]
+    start = time.process_time()
+    with pytest.raises(DocumentError):
+        Spec.parse(document.load(data, name))
+    assert time.process_time() - start < 5  # seconds; each takes well under one
+
+
+def test_our_own_files_get_their_types() -> None:
+    data = b'{a: true, b: "true", c: [12, "12", 1.5, -], d: {e: ~}}'
+    assert document.settled(document.load(data, "x.yaml")) == {
+        "a": True,
+        "b": "true",
+        "c": [12, "12", "1.5", "-"],
+        "d": {"e": None},
+    }
+
+
+def test_writing_a_large_spec_needs_no_yaml_and_little_time() -> None:
+    nodes = [{"path": f"/dev/nvidia{index}", "major": 195} for index in range(12)]
+    many = [cdidocs.device(str(index), deviceNodes=nodes) for index in range(30)]
+    program = (
+        "import sys\n"
+        "from gpubind_cdi import document\n"
+        "from gpubind_cdi.model import Spec\n"
+        "import time\n"
+        f"spec = Spec.parse({cdidocs.spec(*many)!r})\n"
+        "start = time.process_time()\n"
+        "document.dump(spec.document(), 'yaml')\n"
+        "print(time.process_time() - start, 'yaml' in sys.modules)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    seconds, loaded = told.stdout.decode().split()
+    assert (float(seconds) < 0.2, loaded) == (True, "False")  # 4 ms on two quiet cores
