@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 BARE = ("/usr/bin/python3", "-IS", "-c", "pass")
-PROGRAMS = ("/bin/sh", "/bin/ls", "/bin/bash", "/usr/bin/apt-get", "/usr/bin/perl", "/bin/tar")
+PROGRAMS = ("/bin/sh", "/bin/ls", "/bin/true", "/bin/bash", "/usr/bin/apt-get", "/bin/tar")
 GPU = ("NVIDIA_VISIBLE_DEVICES=0", "NVIDIA_DRIVER_CAPABILITIES=compute,utility,video")
 LINKS = ("create-symlinks", "--link", "libcuda.so.1::/usr/lib/x86_64-linux-gnu/libcuda.so")
 FOLDER = "/usr/lib/x86_64-linux-gnu"
