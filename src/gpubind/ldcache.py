@@ -22,17 +22,16 @@ if TYPE_CHECKING:
 FLAGS = {"x86-64": 0x0303, "i386": 0x0003, "aarch64": 0x0A03}
 """An entry's flags by architecture: 3 is ELF for libc6, see sysdeps/generic/ldconfig.h in glibc."""
 
-# How `rank` writes letters, lowest first: 0x80 to 0xff (char is signed on x86), the end, 1 to 3 as
-# one (no name has them, and 256 codes must do), the rest, a negative number, digits, a number.
-_LETTERS = bytes(
-    c - 128
-    if c > 127
-    else 128
-    if c == 0
-    else max(c, 3) + 126
-    if c < 48
-    else c + 116 + 81 * (c < 58)
-    for c in range(256)
+# How `rank` writes letters. Lowest first: 0x80 to 0xff (char is signed on x86), the end, 1 to 3 as
+# one (no name has them, and 256 codes must do), the others, a negative number, digits, a number.
+_LETTERS = b"".join(
+    (
+        b"\x80\x81\x81\x81",  # 0 to 3
+        bytes(range(0x82, 0xAE)),  # 4 to /
+        bytes(range(0xF5, 0xFF)),  # 0 to 9
+        bytes(range(0xAE, 0xF4)),  # : to 127
+        bytes(range(0x80)),
+    )
 )
 _DIGITS = bytes(48 if 48 <= c < 58 else 46 for c in range(256))
 _NEGATIVE = b"\xf4"

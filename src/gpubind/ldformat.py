@@ -167,7 +167,7 @@ def _parse_new(cache: bytes, start: int) -> Cache:
 
 
 def _sections(cache: bytes, start: int) -> list[tuple[int, int, bytes]]:
-    """Give the extension's sections in the order of their data."""
+    """Give the extension's sections: tag, flags, data."""
     if start % 4 or start + 8 > len(cache):
         raise _damaged("the extension does not fit")
     magic, count = struct.unpack_from("<II", cache, start)
@@ -176,7 +176,6 @@ def _sections(cache: bytes, start: int) -> list[tuple[int, int, bytes]]:
     if count > _MOST_SECTIONS or start + 8 + 16 * count > len(cache):
         raise _damaged("the extension's sections do not fit")
     rows = list(struct.iter_unpack("<IIII", cache[start + 8 : start + 8 + 16 * count]))
-    rows.sort(key=lambda row: row[2])
     if any(offset + size > len(cache) for _, _, offset, size in rows):
         raise _damaged("a section does not fit")
     if any(tag == _HWCAPS and size % 4 for tag, _, _, size in rows):

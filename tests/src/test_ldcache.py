@@ -112,6 +112,34 @@ def test_entries_of_an_earlier_driver_are_replaced() -> None:
     assert read(merged) == [CUDA, *entries([elsewhere]), CUDA32]
 
 
+def test_whatever_has_the_path_of_one_of_ours_is_replaced() -> None:
+    row = (b"libother.so.1", CUDA.path, I386, 0)
+    assert read(merge(new([row]), [CUDA])) == [CUDA]
+
+
+def test_an_old_table_keeps_the_names_of_what_the_new_one_loses() -> None:
+    rows = [IMAGE[0], (b"libcuda.so.1", b"/usr/lib64/libcuda.so.1", X86, 0)]
+    merged = merge(both(rows), [CUDA], own_folders=[b"/usr/lib64"])
+    assert old_entries(merged) == entries(rows)
+    assert read(merged) == [*entries(rows[:1]), CUDA]
+
+
+def test_an_old_table_of_odd_length_is_followed_by_padding() -> None:
+    inner = new(IMAGE, (), flags=0)
+    cache = old(IMAGE)[: 16 + 12 * len(IMAGE)] + bytes(4) + inner
+    assert len(IMAGE) % 2
+    assert merge(cache, OURS) == merge(inner, OURS)
+
+
+@pytest.mark.parametrize("flags", [0, 2])
+def test_what_the_header_says_besides_stays(flags: int) -> None:
+    cache = bytearray(new(IMAGE, (), flags=flags))
+    cache[29:32] = b"abc"
+    cache[36:48] = b"unused, 12 b"
+    merged = merge(bytes(cache), OURS)
+    assert merged[28:32] + merged[36:48] == bytes(cache[28:32] + cache[36:48])
+
+
 def test_another_architecture_in_an_own_folder_stays() -> None:
     row = (b"libcuda.so.1", b"/usr/lib64/libcuda.so.1", I386, 0)
     assert read(merge(new([row]), [CUDA], own_folders=[b"/usr/lib64"])) == [CUDA, *entries([row])]
@@ -132,6 +160,14 @@ def test_a_cache_does_not_grow_from_changing_drivers() -> None:
         cache = merge(merge(cache, driver(b"535.1")), driver(b"550.2"))
         assert len(read(cache)) == len(IMAGE) + 3
     assert len(cache) < len(new(IMAGE)) + 3 * (24 + 60)
+
+
+def test_entries_are_equal_when_all_they_say_is() -> None:
+    same = Entry(CUDA.name, CUDA.path, CUDA.flags)
+    others = (CUDA32, GLCORE, CUDA.path)
+    assert {CUDA, same} == {CUDA}
+    assert all(other != CUDA for other in others)
+    assert repr(CUDA) == f"Entry(b'libcuda.so.1', {CUDA.path!r}, 0x0303)"
 
 
 def test_nothing_to_add_changes_no_entry() -> None:

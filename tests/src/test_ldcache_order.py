@@ -52,6 +52,7 @@ def test_names_rank_as_glibc_compares_them(one: bytes, two: bytes) -> None:
         (b"lib.so.3000000000", b"lib.so.0"),
         (b"lib.so.99", b"lib.so.100"),
         (b"lib1a", b"lib01b"),
+        (b"lib", b"lib\1"),
         (b"lib" + b"9" * 9000, b"lib5"),
     ],
     ids=lambda name: repr(name[:20]),
