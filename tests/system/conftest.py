@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from system import host, images, roots
+from system import debian, host, images, nodes, roots
 from system.engines import containerd, docker, low_level, podman
 from system.place import Place
 
@@ -77,6 +77,15 @@ def low_level_runtime(
     return lambda program: low_level.LowLevel(place, minimal_root, scratch, program)
 
 
+@pytest.fixture(scope="session", params=nodes.NAMES)
+def node(request: pytest.FixtureRequest, scratch: str) -> nodes.Node:
+    """A GPU node with an installation of gpubind of its own; each test runs on every one."""
+    try:
+        return nodes.make(request.param, scratch)
+    except debian.UnavailableError as error:
+        pytest.skip(f"no driver root {request.param}: {error}")
+
+
 @pytest.fixture(scope="session")
 def podman_engine(image: str) -> Iterator[podman.Podman]:
     needed("podman")
@@ -88,7 +97,8 @@ def podman_engine(image: str) -> Iterator[podman.Podman]:
 def docker_engine(image: str, scratch: str) -> Iterator[docker.Docker]:
     needed("docker")
     with Place() as made:
-        yield docker.Docker(made, image, scratch)
+        runtimes = {name: nodes.runtime(scratch, name) for name in nodes.NAMES}
+        yield docker.Docker(made, image, scratch, runtimes)
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,7 @@ PACKAGES = (
     "nvidia-driver-bin",
     "nvidia-egl-common",
     "nvidia-egl-icd",
+    "nvidia-opencl-common",
     "nvidia-opencl-icd",
     "nvidia-persistenced",
     "nvidia-smi",

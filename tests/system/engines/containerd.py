@@ -30,19 +30,17 @@ address = "{SOCKET}"
 [plugins."io.containerd.internal.v1.opt"]
 path = "{FOLDER}/opt"
 """
+RUNC = "/usr/sbin/runc"
 COUNTER = itertools.count()
 
 
 class Containerd:
-    """A running containerd with the image; `runtime` is the low-level runtime's program."""
+    """A running containerd with the image."""
 
     name = "containerd"
 
-    def __init__(
-        self, place: Place, archive: str, scratch: str, runtime: str = "/usr/sbin/runc"
-    ) -> None:
+    def __init__(self, place: Place, archive: str, scratch: str) -> None:
         self.place = place
-        self.runtime = runtime
         self.log = os.path.join(scratch, "containerd.log")
         place.run("mkdir", "-p", FOLDER)
         place.run("sh", "-c", f"printf %s {shlex.quote(CONFIG)} > {FOLDER}/config.toml")
@@ -69,11 +67,17 @@ class Containerd:
         *words: str,
         environment: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        runtime: str = RUNC,
         status: int | None = 0,
     ) -> subprocess.CompletedProcess[str]:
         """Run a container to its end."""
         values = [f"--env={key}={value}" for key, value in (environment or {}).items()]
-        runtime = ("--runtime=io.containerd.runc.v2", f"--runc-binary={self.runtime}")
         name = f"container-{next(COUNTER)}"
-        given = ("--rm", *runtime, *values, *options)
+        given = (
+            "--rm",
+            "--runtime=io.containerd.runc.v2",
+            f"--runc-binary={runtime}",
+            *values,
+            *options,
+        )
         return self.call("run", *given, images.TAG, name, *words, status=status)
