@@ -17,16 +17,17 @@ from gpubind import VERSION, plan, words
 from gpubind.errors import DocumentError, ToolkitError
 from gpubind.log import Log
 from gpubind.oci import codec
-from gpubind.root import Root
+from gpubind.root import Root, nameable
 
 LIMIT_S = 10
 STATE_LIMIT = 1 << 20
 
 
-def main(argv: list[str]) -> None:
-    """Perform the plan and end the process: 0 done, 1 failed, 2 bad usage."""
+def main(argv: list[str], limit_s: float = LIMIT_S) -> None:
+    """Perform the plan within `limit_s` and end the process: 0 done, 1 failed, 2 bad usage."""
     log = Log("gpubind-cdi-hook")
-    _signal.alarm(LIMIT_S)
+    _signal.signal(_signal.SIGALRM, _late)
+    _signal.setitimer(_signal.ITIMER_REAL, limit_s)
     try:
         if argv[1:2] in (["--version"], ["-v"]):
             os.write(1, f"gpubind-cdi-hook version {VERSION}\n".encode())
@@ -36,7 +37,10 @@ def main(argv: list[str]) -> None:
             log.note(f"unsupported CDI hook {name!r} skipped")
         if line.operations:
             with Root(container_root(_stdin())) as root:
-                plan.perform(root, line.operations)
+                notes: list[str] = []
+                plan.perform(root, line.operations, notes)
+            for note in notes:
+                log.note(note)
     except ToolkitError as error:
         log.fail(str(error))
         sys.exit(error.status)
@@ -44,6 +48,14 @@ def main(argv: list[str]) -> None:
         name = f"{error.filename}: " if error.filename else ""
         log.fail(f"{name}{error.strerror} [HOOK-OS]")
         sys.exit(1)
+
+
+def _late(_number: int, _frame: object) -> None:
+    raise ToolkitError(
+        "took too long and gave up",
+        identifier="HOOK-TIMEOUT",
+        hint="see whether the container's root or the OCI state on stdin hangs",
+    )
 
 
 def container_root(data: bytes) -> str:
@@ -55,13 +67,12 @@ def container_root(data: bytes) -> str:
     if not isinstance(state, dict):
         raise DocumentError("expected an object", file="the OCI state on stdin")
     bundle = state.get("bundle") or state.get("bundlePath")
-    if not isinstance(bundle, str) or not bundle.startswith("/"):
+    if not isinstance(bundle, str) or not bundle.startswith("/") or not nameable(bundle):
         raise DocumentError("expected a folder's name", path="bundle", file="the OCI state")
-    root = state.get("root")
-    if isinstance(root, str) and root:
-        path = root if root.startswith("/") else f"{bundle}/{root}"
-    else:
-        path = _configured(bundle)
+    root = state.get("root") or _configured(bundle)
+    if not isinstance(root, str) or not nameable(root):
+        raise DocumentError("expected a folder's name", path="root", file="the OCI state")
+    path = root if root.startswith("/") else f"{bundle}/{root}"
     if os.path.samestat(os.stat(path), os.stat("/")):
         raise DocumentError("is the root this hook runs in", path="root", file="the OCI state")
     return path

@@ -50,6 +50,8 @@ def _node(node: Node, dropped: list[str]) -> Node | None:
 
 
 def _is_there(mount: Mount, dropped: list[str]) -> bool:
+    if mount.get("type", "bind") not in ("bind", "none", ""):
+        return True  # a file system of its own, such as tmpfs: the source is no file
     try:
         os.stat(mount["hostPath"])
     except OSError as error:

@@ -92,7 +92,8 @@ def _hooks(hooks: dict[str, list[OciHook]], new: Iterable[Hook]) -> dict[str, li
             entry["env"] = hook["env"]
         if "timeout" in hook:
             entry["timeout"] = hook["timeout"]
-        given[stage] = [*(given.get(stage) or []), entry]
+        before = given.get(stage) or []
+        given[stage] = before if entry in before else [*before, entry]
     return given
 
 
@@ -112,7 +113,8 @@ def _linux(
         given["devices"] = [*kept, *at.values()]
         resources = {**(given.get("resources") or {})}
         rules = _once(rule for node in nodes if (rule := _rule(node)))
-        resources["devices"] = [*(resources.get("devices") or []), *rules]
+        before = [rule for rule in resources.get("devices") or [] if rule not in rules]
+        resources["devices"] = [*before, *rules]
         given["resources"] = resources
     for edit in wanted:
         for device in edit.get("netDevices", ()):
@@ -154,7 +156,7 @@ def _rule(node: Node) -> dict[str, Any] | None:
 
 
 def _once(rules: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give each rule once; rules that were there stay before them, the last word is ours."""
+    """Give each rule once, in order."""
     kept: list[dict[str, Any]] = []
     for rule in rules:
         if rule not in kept:

@@ -12,8 +12,12 @@ import stat
 
 
 def make(parent: int, base: str, mode: int) -> None:
-    """Make one folder below a descriptor, with the parent's owner."""
-    os.mkdir(base, mode, dir_fd=parent)
+    """Make one folder below a descriptor, with the parent's owner, whatever the umask is."""
+    mask = os.umask(0)
+    try:
+        os.mkdir(base, mode, dir_fd=parent)
+    finally:
+        os.umask(mask)
     give(base, parent)
 
 
@@ -33,7 +37,7 @@ def write(parent: int, base: str, data: bytes, mode: int = 0o644) -> None:
     A file that is there keeps its mode, its owner and what extended attributes allow; a new one
     gets the owner of its folder. A link, FIFO or device of that name is replaced, never followed.
     """
-    temporary = f".gpubind-{os.getpid()}-{base}"[:255]
+    temporary = _temporary()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(temporary, flags, 0o600, dir_fd=parent)
@@ -61,26 +65,33 @@ def _fill(fd: int, data: bytes) -> None:
 def _dress(fd: int, parent: int, base: str, mode: int) -> None:
     """Give a temporary file owner, mode and attributes of the file it is going to replace."""
     try:
-        old = os.open(
-            base, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent
-        )
+        old = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     except OSError:
         old = -1
     try:
-        status = os.fstat(parent if old < 0 else old)
-        if old >= 0 and stat.S_ISREG(status.st_mode):
+        status = os.fstat(parent)
+        if old >= 0 and stat.S_ISREG(os.fstat(old).st_mode):
+            status = os.fstat(old)
             mode = stat.S_IMODE(status.st_mode) & 0o777
-            for name in os.listxattr(old):
-                try:
-                    os.setxattr(fd, name, os.getxattr(old, name))
-                except OSError:
-                    continue
+            _copy_attributes(f"/proc/self/fd/{old}", fd)
         if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
             _chown(fd, status)
         os.fchmod(fd, mode)
     finally:
         if old >= 0:
             os.close(old)
+
+
+def _copy_attributes(old: str, fd: int) -> None:
+    try:
+        names = os.listxattr(old)
+    except OSError:
+        return  # a file system without them
+    for name in names:
+        try:
+            os.setxattr(fd, name, os.getxattr(old, name))
+        except OSError:
+            continue  # one that is not ours to set
 
 
 def _chown(fd: int, status: os.stat_result) -> None:
@@ -107,8 +118,12 @@ def symlink(parent: int, target: str, base: str) -> bool:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), base)
     if stat.S_ISLNK(status.st_mode) and os.readlink(base, dir_fd=parent) == target:
         return False
-    temporary = f".gpubind-{os.getpid()}-{base}"[:255]
-    os.symlink(target, temporary, dir_fd=parent)
+    temporary = _temporary()
+    try:
+        os.symlink(target, temporary, dir_fd=parent)
+    except FileExistsError:
+        os.unlink(temporary, dir_fd=parent)
+        os.symlink(target, temporary, dir_fd=parent)
     try:
         give(temporary, parent)
         os.rename(temporary, base, src_dir_fd=parent, dst_dir_fd=parent)
@@ -116,3 +131,8 @@ def symlink(parent: int, target: str, base: str) -> bool:
         os.unlink(temporary, dir_fd=parent)
         raise
     return True
+
+
+def _temporary() -> str:
+    """Give the name of what is not yet in place; one left by a killed process is taken over."""
+    return f".gpubind-{os.getpid()}"

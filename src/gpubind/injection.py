@@ -37,7 +37,9 @@ class Decision:
         self.notes: list[str] = []
 
 
-def into(file: str, spec: Spec, wanted: Request, settings: Config) -> list[str]:
+def into(
+    file: str, spec: Spec, wanted: Request, settings: Config, state: str = paths.STATE
+) -> list[str]:
     """Inject what was asked for into a bundle's root and its config.json `file`.
 
     Gives a note for each thing left out.
@@ -45,12 +47,12 @@ def into(file: str, spec: Spec, wanted: Request, settings: Config) -> list[str]:
     The root is changed before config.json, so that a failure leaves a bundle that still starts as
     it was. Raises ToolkitError.
     """
-    decision = decide(file, spec, wanted, settings)
+    decision = decide(file, spec, wanted, settings, state)
     if not decision.edits:
         return decision.notes
     if decision.now:
         with _root(decision.root) as root:
-            plan.perform(root, decision.now)
+            plan.perform(root, decision.now, decision.notes)
     oci.save(file, applied(spec, decision))
     return decision.notes
 
@@ -60,6 +62,7 @@ def decide(
 ) -> Decision:
     """Give what the container gets. Raises ToolkitError for what it must not start without."""
     decision = Decision(wanted)
+    oci.check(spec, file)
     compiled = registry.load(settings, state)
     chosen = _chosen(compiled, wanted, settings, decision)
     for found, devices in chosen:
@@ -95,7 +98,9 @@ def _chosen(
             f"{request.DEVICES_VARIABLE}={','.join(bare[:4])} asks for GPUs, but this host has no "
             f"NVIDIA driver and no CDI spec of kind {kind}: started without [NO-DRIVER]"
         )
-        return []
+        wanted = request.Request(
+            tuple(name for name in wanted.devices if "=" in name), wanted.capabilities
+        )
     if wanted.devices == ("none",):
         if not specs:
             raise ToolkitError(

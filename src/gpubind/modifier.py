@@ -52,7 +52,8 @@ def split(spec: Spec, wanted: Iterable[Operation]) -> tuple[list[Operation], lis
 
     A mount of the container's own that covers a name we write would hide it: `/dev` always does.
     """
-    covers = [mount.get("destination", "").rstrip("/") for mount in spec.get("mounts") or []]
+    places = [mount.get("destination", "") for mount in spec.get("mounts") or []]
+    covers = ["/" + place.strip("/") for place in places if place.strip("/")]
     now: list[Operation] = []
     later: list[Operation] = []
     for operation in wanted:
@@ -73,5 +74,6 @@ def with_hook(spec: Spec, program: str, words: list[str]) -> Spec:
         "env": [HOOK_PATH],
     }
     hooks = {**(spec.get("hooks") or {})}
-    hooks["createContainer"] = [*(hooks.get("createContainer") or []), entry]
+    before = hooks.get("createContainer") or []
+    hooks["createContainer"] = before if entry in before else [*before, entry]
     return {**spec, "hooks": hooks}

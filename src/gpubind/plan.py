@@ -8,6 +8,7 @@ mount namespace. Each operation prints itself.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from gpubind import folder, ldcache, ldsoconf
@@ -71,13 +72,15 @@ if TYPE_CHECKING:
     Operation = Link | LdCache
 
 
-def perform(root: Root, operations: Iterable[Operation]) -> list[str]:
+def perform(root: Root, operations: Iterable[Operation], notes: list[str]) -> list[str]:
     """Do the operations in a root, in order; give one line for each thing that changed.
 
-    Doing them twice changes nothing the second time. Raises ToolkitError naming what could not be
-    done; what was done before stays, each part whole.
+    Doing them twice changes nothing the second time. Where the root is read-only, what it lacks is
+    left out and named in `notes`: the container starts, its loader needs LD_LIBRARY_PATH. Raises
+    ToolkitError naming what could not be done; what was done before stays, each part whole.
     """
     done: list[str] = []
+    denied: list[str] = []
     folders: dict[str, int] = {}
     try:
         for operation in operations:
@@ -87,12 +90,18 @@ def perform(root: Root, operations: Iterable[Operation]) -> list[str]:
                 else:
                     _ldcache(root, operation, done)
             except OSError as error:
+                if error.errno == errno.EROFS:
+                    denied.append(str(operation))
+                    continue
                 raise ToolkitError(
                     f"container's root: {operation}: {error.strerror}", identifier="ROOT-WRITE"
                 ) from error
     finally:
         for fd in folders.values():
             os.close(fd)
+    if denied:
+        more = f" and {len(denied) - 1} more" if denied[1:] else ""
+        notes.append(f"container's root is read-only, left out: {denied[0]}{more} [ROOT-READONLY]")
     return done
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from gpubind import paths
+from gpubind import paths, registry
 from gpubind.config import stamp, trusted
 from gpubind.errors import ToolkitError
 from gpubind.oci import codec
@@ -18,16 +18,22 @@ from gpubind.oci import codec
 LIMIT_S = 30.0
 MEMORY_S = 5.0
 _STEP_S = 0.005
+_KEPT = 1 << 16  # bytes of what the program says: its last line is told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def run(folders: Sequence[str], state: str = paths.STATE, program: str = paths.GENERATOR) -> None:
+def run(
+    folders: list[str],
+    state: str = paths.STATE,
+    program: str = paths.GENERATOR,
+    limit_s: float = LIMIT_S,
+) -> None:
     """Run `gpubind cdi compile`; return once `compiled.json` is new or another start made it so.
 
-    Raises ToolkitError where the program is not installed, fails, or takes longer than LIMIT_S.
+    Raises ToolkitError where the program is not installed, fails, or takes longer than `limit_s`.
     """
     before = stamp(f"{state}/compiled.json")
     if not os.access(program, os.X_OK):
@@ -44,25 +50,26 @@ def run(folders: Sequence[str], state: str = paths.STATE, program: str = paths.G
             f"{error.filename}: {error.strerror}", identifier="STATE-WRITE"
         ) from None
     try:
-        _wait_for(lock)
-        if stamp(f"{state}/compiled.json") == before:
+        _wait_for(lock, limit_s)
+        waited = stamp(f"{state}/compiled.json") != before
+        if not waited and registry.current(folders, state) is None:
             _remembered(state)
-            _generate(folders, state, program)
+            _generate(folders, state, program, limit_s)
     finally:
         os.close(lock)
 
 
-def _wait_for(lock: int) -> None:
+def _wait_for(lock: int, limit_s: float) -> None:
     import fcntl
 
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + limit_s
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise ToolkitError(
-                    f"another start has held the generator's lock for {LIMIT_S:.0f} s",
+                    f"another start has held the generator's lock for {limit_s:g} s",
                     identifier="GENERATOR-TIMEOUT",
                 ) from None
             time.sleep(_STEP_S)
@@ -80,11 +87,11 @@ def _remembered(state: str) -> None:
         )
 
 
-def _generate(folders: Sequence[str], state: str, program: str) -> None:
+def _generate(folders: Sequence[str], state: str, program: str, limit_s: float) -> None:
     words = [program, "cdi", "compile", "--state-dir", state]
     for folder in folders:
         words += ["--spec-dir", folder]
-    status, message = _spawn(words)
+    status, message = _spawn(words, limit_s)
     if status == 0:
         return
     reason = message or f"{program} ended with status {status}"
@@ -92,9 +99,10 @@ def _generate(folders: Sequence[str], state: str, program: str) -> None:
     raise ToolkitError(reason, identifier="GENERATOR-FAILED")
 
 
-def _spawn(words: list[str]) -> tuple[int, str]:
+def _spawn(words: list[str], limit_s: float) -> tuple[int, str]:
     """Run a program with no descriptor of ours but 0 to 2; give its status and last message."""
-    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(reader, False)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1)]
     actions += [(os.POSIX_SPAWN_DUP2, writer, 2)]
@@ -108,14 +116,13 @@ def _spawn(words: list[str]) -> tuple[int, str]:
             file_actions=[*actions, *closing],
             setpgroup=0,
         )
-        status = _wait(child)
-        text = _last_line(reader)
+        status, text = _wait(child, reader, limit_s)
     except OSError as error:
         return 1, f"{words[0]}: {error.strerror}"
     finally:
         for fd in (reader, writer, null):
             os.close(fd)
-    return (status, text) if status is not None else (1, f"{words[0]} took over {LIMIT_S:.0f} s")
+    return (status, text) if status is not None else (1, f"{words[0]} took over {limit_s:g} s")
 
 
 def _is_inheritable(fd: int) -> bool:
@@ -125,26 +132,30 @@ def _is_inheritable(fd: int) -> bool:
         return False  # the listing's own descriptor
 
 
-def _wait(child: int) -> int | None:
-    """Give the child's exit status, None where it had to be killed."""
-    deadline = time.monotonic() + LIMIT_S
+def _wait(child: int, reader: int, limit_s: float) -> tuple[int | None, str]:
+    """Give the child's exit status, None where it had to be killed, and its last line.
+
+    The pipe is emptied meanwhile: a child that says much must not wait for us.
+    """
+    said = b""
+    deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         pid, status = os.waitpid(child, os.WNOHANG)
+        said = (said + _said(reader))[-_KEPT:]
         if pid:
-            return os.waitstatus_to_exitcode(status)
+            lines = said.decode("utf-8", "replace").strip().splitlines()
+            return os.waitstatus_to_exitcode(status), lines[-1] if lines else ""
         time.sleep(_STEP_S)
     os.killpg(child, 9)
     os.waitpid(child, 0)
-    return None
+    return None, ""
 
 
-def _last_line(reader: int) -> str:
+def _said(reader: int) -> bytes:
     try:
-        data = os.read(reader, 1 << 16)
+        return os.read(reader, 1 << 16)
     except BlockingIOError:
-        return ""
-    lines = data.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else ""
+        return b""
 
 
 def _remember(state: str, message: str) -> None:

@@ -107,5 +107,7 @@ def _why(compiled: Compiled, missing: list[str]) -> str:
     kind = name.partition("=")[0]
     if not of_kind(compiled, kind):
         return f"no spec describes {kind}"
-    devices = [known.partition("=")[2] for known in compiled["devices"] if known.startswith(kind)]
+    devices = [
+        known.partition("=")[2] for known in compiled["devices"] if known.startswith(f"{kind}=")
+    ]
     return f"{kind} has {', '.join(devices[:12])}{', …' if len(devices) > 12 else ''}"

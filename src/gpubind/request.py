@@ -18,6 +18,9 @@ CAPABILITIES_VARIABLE = "NVIDIA_DRIVER_CAPABILITIES"
 LIMIT = 10_000
 """Elements a list may have."""
 
+LONGEST = 256
+"""Letters an element may have."""
+
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-:./=_")
 
 
@@ -51,6 +54,8 @@ def of(env: list[str]) -> Request:
 
 def _devices(text: str) -> tuple[str, ...]:
     names = _elements(text, DEVICES_VARIABLE)
+    for name in names:
+        _check(name)
     words = [name.lower() for name in names]
     if not names or "void" in words:
         return ()
@@ -62,32 +67,35 @@ def _devices(text: str) -> tuple[str, ...]:
 
 def _capabilities(text: str) -> tuple[str, ...]:
     names = [name.lower() for name in _elements(text, CAPABILITIES_VARIABLE)]
-    if "all" in names:
-        return CAPABILITIES
     for name in names:
-        if name not in CAPABILITIES:
+        if name not in CAPABILITIES and name != "all":
             raise ToolkitError(
-                f"{CAPABILITIES_VARIABLE}: there is no driver capability {name!r}",
+                f"{CAPABILITIES_VARIABLE}: there is no driver capability {name[:80]!r}",
                 identifier="REQ-CAPABILITY",
                 hint=f"known are {', '.join(CAPABILITIES)} and all",
             )
-    return tuple(sorted(names)) or DEFAULT_CAPABILITIES
+    if "all" in names:
+        return CAPABILITIES
+    return tuple(sorted(set(names))) or DEFAULT_CAPABILITIES
 
 
 def _elements(text: str, variable: str) -> list[str]:
-    """Give the elements of a list, each once, in order; refuse what no name is made of."""
+    """Give the elements of a list, each once, in order."""
     parts = text.split(",", LIMIT + 1)
     if len(parts) > LIMIT:
-        raise ToolkitError(f"{variable}: more than {LIMIT} elements", identifier="REQ-DEVICE")
-    names = dict.fromkeys(part for part in map(_trim, parts) if part)
-    for name in names:
-        if not _PLAIN.issuperset(name) or not name[0].isalnum() or ".." in name:
-            raise ToolkitError(
-                f"{variable}: {name[:80]!r} is not a device's name",
-                identifier="REQ-DEVICE",
-                hint="use indices, UUIDs or CDI names, separated by commas",
-            )
-    return list(names)
+        raise ToolkitError(f"{variable}: more than {LIMIT} elements", identifier="REQ-LENGTH")
+    return list(dict.fromkeys(part for part in map(_trim, parts) if part))
+
+
+def _check(name: str) -> None:
+    """Refuse what no device's name is made of."""
+    plain = _PLAIN.issuperset(name) and name[0].isalnum() and ".." not in name
+    if not plain or len(name) > LONGEST:
+        raise ToolkitError(
+            f"{DEVICES_VARIABLE}: {name[:80]!r} is not a device's name",
+            identifier="REQ-DEVICE",
+            hint="use indices, UUIDs or CDI names, separated by commas",
+        )
 
 
 def _trim(part: str) -> str:

@@ -62,7 +62,9 @@ class Root:
 
     def open(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open an existing file and give its descriptor; links are followed inside the root."""
-        flags |= os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        _check(name)
+        if not flags & os.O_PATH:  # openat2 refuses these two beside it
+            flags |= os.O_NOCTTY | os.O_NONBLOCK
         if not self.walking:
             for _ in range(MAX_RETRIES):
                 try:
@@ -78,6 +80,7 @@ class Root:
 
     def resolve(self, name: str) -> str:
         """Give the inner name `name` ends at after all links. Raises FileNotFoundError."""
+        _check(name)
         fd, names = self._walk(name, os.O_PATH)
         os.close(fd)
         return "/" + "/".join(names)
@@ -128,8 +131,14 @@ class Root:
         """Give the bytes of the regular file `name`.
 
         Raises OSError: EINVAL where it is a FIFO, a device or a socket, EFBIG above `limit` bytes.
+        Such a thing is never opened: to open a device node can be an act of its own.
         """
-        fd = self.open(name)
+        seen = self.open(name, os.O_PATH)
+        try:
+            _regular(os.fstat(seen), name)
+            fd = reopened(seen, os.O_RDONLY)
+        finally:
+            os.close(seen)
         try:
             return contents(fd, name, limit)
         finally:
@@ -174,7 +183,7 @@ class Root:
         """
         trail = [os.dup(self.fd)]
         names: list[str] = []
-        steps = [step for step in name.split("/") if step not in ("", ".")][::-1]
+        steps = _steps(name)
         links = 0
         try:
             while steps:
@@ -184,23 +193,20 @@ class Root:
                         names.pop()
                         os.close(trail.pop())
                     continue
-                last = not steps
-                fd = os.open(step, _SEEN, dir_fd=trail[-1])
-                is_link = stat.S_ISLNK(os.fstat(fd).st_mode)
-                if is_link and not (last and flags & os.O_NOFOLLOW):
-                    text = os.readlink("", dir_fd=fd)
-                    os.close(fd)
-                    links += 1
-                    _bound(links)
-                    if text.startswith("/"):
-                        names.clear()
-                        while len(trail) > 1:
-                            os.close(trail.pop())
-                    steps.extend([part for part in text.split("/") if part not in ("", ".")][::-1])
-                    continue
+                trail.append(os.open(step, _SEEN, dir_fd=trail[-1]))
                 names.append(step)
-                trail.append(fd)
-            return self._reopen(trail, names, flags, name), names
+                is_link = stat.S_ISLNK(os.fstat(trail[-1]).st_mode)
+                if not is_link or (not steps and flags & os.O_NOFOLLOW):
+                    continue
+                text = os.readlink("", dir_fd=trail[-1])
+                links += 1
+                _bound(links)
+                kept = 0 if text.startswith("/") else len(names) - 1
+                del names[kept:]
+                while len(trail) > kept + 1:
+                    os.close(trail.pop())
+                steps += _steps(text)
+            return reopened(trail[-1], flags), names
         except OSError as error:
             error.filename = name
             raise
@@ -208,23 +214,47 @@ class Root:
             for fd in trail:
                 os.close(fd)
 
-    def _reopen(self, trail: list[int], names: list[str], flags: int, name: str) -> int:
-        """Open the end of a walk with the flags asked for."""
-        if len(trail) == 1:
-            return os.open(".", flags, dir_fd=trail[0])
-        seen = os.fstat(trail[-1])
-        if stat.S_ISLNK(seen.st_mode):
-            return os.dup(trail[-1])
-        fd = os.open(names[-1], flags | os.O_NOFOLLOW, dir_fd=trail[-2])
-        if not os.path.samestat(os.fstat(fd), seen):
-            os.close(fd)
-            raise OSError(errno.EAGAIN, "changed while it was opened", name)
-        return fd
+
+def nameable(name: str) -> bool:
+    """Tell whether a file can have this name at all; documents can hold texts that are none."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+
+
+def _check(name: str) -> None:
+    """Refuse a name no file can have: the kernel would see only the part before a zero byte."""
+    if not nameable(name):
+        raise OSError(errno.EINVAL, "no file can have such a name", name)
+
+
+def _steps(name: str) -> list[str]:
+    """Give the components of a name, the first one last."""
+    return [step for step in name.split("/") if step not in ("", ".")][::-1]
 
 
 def _bound(links: int) -> None:
     if links > MAX_LINKS:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def reopened(seen: int, flags: int) -> int:
+    """Open what an O_PATH descriptor stands for, whatever has become of its name since.
+
+    Raises OSError, ELOOP for the descriptor of a link unless `flags` have O_PATH.
+    """
+    if flags & os.O_PATH and not flags & os.O_DIRECTORY:
+        return os.dup(seen)
+    if stat.S_ISLNK(os.fstat(seen).st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    flags = flags & ~os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(f"/proc/self/fd/{seen}", flags)
+
+
+def _regular(status: os.stat_result, name: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", name)
 
 
 def contents(fd: int, name: str, limit: int = READ_LIMIT) -> bytes:
@@ -233,10 +263,9 @@ def contents(fd: int, name: str, limit: int = READ_LIMIT) -> bytes:
     Raises OSError: EINVAL where it is not a regular file, EFBIG above `limit` bytes.
     """
     status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", name)
+    _regular(status, name)
     parts = []
-    left = limit + 1
+    left = limit + 1 if status.st_size <= limit else 0
     while left > 0 and (part := os.read(fd, min(left, max(status.st_size + 1, 1 << 16)))):
         parts.append(part)
         left -= len(part)

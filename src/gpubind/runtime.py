@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 import sys
 
-from gpubind import VERSION, config
+from gpubind import VERSION, config, paths
 from gpubind.errors import ToolkitError
 from gpubind.log import Log
 from gpubind.oci import args
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MARK = b"from gpubind.runtime import main"  # in our launchers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from gpubind.config import Config
+    from gpubind.oci.args import Arguments
 
 
 def main(words: list[str]) -> None:
@@ -30,13 +32,13 @@ def main(words: list[str]) -> None:
     try:
         read = args.parse(words[1:])
         log.follow(read)
-        settings = config.load()
+        settings = _settings(read, log)
         program = lowlevel(settings, words[0])
         if read.makes_container:
             prepare(args.config_of(read), settings, log)
-        if "--version" in words[1:]:
+        if not read.command and ("--version" in words[1:] or "-v" in words[1:]):
             os.write(1, f"gpubind-runtime version {VERSION}\n".encode())
-        os.execv(program, [program, *words[1:]])  # noqa: S606 - becoming runc is the purpose
+        become(program, words[1:])
     except ToolkitError as error:
         log.fail(str(error))
         sys.exit(error.status)
@@ -44,6 +46,29 @@ def main(words: list[str]) -> None:
         name = f"{error.filename}: " if error.filename else ""
         log.fail(f"{name}{error.strerror} [RUNTIME-OS]")
         sys.exit(1)
+
+
+def _settings(read: Arguments, log: Log) -> Config:
+    """Give the configuration; a broken one must not keep a container from being stopped."""
+    try:
+        return config.load()
+    except ToolkitError as error:
+        if read.makes_container:
+            raise
+        log.note(str(error))
+        return config.Config({}, f"{paths.ETC}/config.toml")
+
+
+def become(program: str, words: list[str]) -> None:
+    """Replace this process by a program. Raises ToolkitError naming it where it can't be run."""
+    try:
+        os.execv(program, [program, *words])  # noqa: S606 - becoming runc is the purpose
+    except OSError as error:
+        raise ToolkitError(
+            f"{program} can't be run: {error.strerror}",
+            identifier="RUNTIME-EXEC",
+            hint=f"install it again, or name another at {config.RUNTIMES}",
+        ) from None
 
 
 def prepare(file: str, settings: Config, log: Log) -> None:
@@ -70,11 +95,12 @@ def lowlevel(settings: Config, own: str) -> str:
     Raises ToolkitError where there is none.
     """
     candidates = settings.texts(config.RUNTIMES)
-    folders = f"{os.environ.get('PATH', '')}:{PATH}".split(":")
+    path = f"{os.environ.get('PATH', '')}:{PATH}"
+    folders = [folder for folder in path.split(":") if folder.startswith("/")]
     for candidate in candidates:
         places = [candidate] if candidate.startswith("/") else [f"{f}/{candidate}" for f in folders]
         for place in places:
-            if place.startswith("/") and os.access(place, os.X_OK) and not _is_own(place, own):
+            if os.access(place, os.X_OK) and not _is_own(place, own):
                 return place
     raise ToolkitError(
         f"no low-level runtime found: looked for {', '.join(candidates) or 'nothing'}",
@@ -84,10 +110,16 @@ def lowlevel(settings: Config, own: str) -> str:
 
 
 def _is_own(place: str, own: str) -> bool:
-    """Tell whether a candidate is a folder or this very program, to run for ever."""
-    if os.path.isdir(place):
-        return True
+    """Tell whether a candidate is this program, to run for ever, or nothing that can be run.
+
+    A copy under another name counts too: two that name each other would never end.
+    """
     try:
-        return os.path.samefile(place, own)
+        with open(place, "rb", buffering=0) as file:
+            if _MARK in file.read(512):
+                return True
+            return os.path.samestat(os.fstat(file.fileno()), os.stat(own))
+    except IsADirectoryError:
+        return True
     except OSError:
         return False

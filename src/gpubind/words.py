@@ -65,6 +65,8 @@ def parse(words: list[str]) -> Line:
     words = list(words)[::-1]
     while words:
         name = words.pop()
+        if name.startswith("-"):
+            raise UsageError(f"there is no option {name}", identifier="ARG-OPTION")
         if name not in OPTIONS:
             line.unknown.append(name)
             while words and words[-1] not in OPTIONS:

@@ -19,9 +19,11 @@ _COMMANDS = frozenset((
     "checkpoint", "create", "delete", "events", "exec", "features", "help", "kill", "list",
     "mounts", "pause", "ps", "restore", "resume", "run", "spec", "start", "state", "update",
 ))
-_VALUED = frozenset(("log", "log-format", "root", "criu", "rootless", "cgroup-manager"))
+_VALUED = frozenset((
+    "log", "log-format", "log-level", "root", "criu", "rootless", "cgroup-manager",
+))
 _CREATE_VALUED = frozenset((
-    "b", "bundle", "f", "config", "console-socket", "pid-file", "preserve-fds",
+    "b", "bundle", "f", "config", "console-socket", "pid-file", "pidfd-socket", "preserve-fds",
 ))
 # fmt: on
 
@@ -29,7 +31,7 @@ _CREATE_VALUED = frozenset((
 class Arguments:
     """What was read: `command`, `bundle` folder, `config` file name, `log` file, `log_format`."""
 
-    __slots__ = ("bundle", "command", "config", "debug", "log", "log_format")
+    __slots__ = ("bundle", "command", "config", "debug", "helps", "log", "log_format")
 
     def __init__(self) -> None:
         self.command = ""
@@ -38,11 +40,12 @@ class Arguments:
         self.log = ""
         self.log_format = "text"
         self.debug = False
+        self.helps = False
 
     @property
     def makes_container(self) -> bool:
-        """Whether the command is one of INJECTED."""
-        return self.command in INJECTED
+        """Whether the command is one of INJECTED, and not only asked what it does."""
+        return self.command in INJECTED and not self.helps
 
 
 def parse(words: list[str]) -> Arguments:
@@ -58,7 +61,7 @@ def parse(words: list[str]) -> Arguments:
         if not read.command and not word.startswith("-"):
             read.command = word if word in _COMMANDS else ""
             continue
-        if word == "--" or (read.command and read.command not in INJECTED):
+        if read.command and (word == "--" or read.command not in INJECTED):
             break
         if len(word) > 1 and word.startswith("-"):
             _option(read, word, words)
@@ -70,6 +73,8 @@ def _option(read: Arguments, word: str, rest: list[str]) -> None:
     name, equals, value = word.lstrip("-").partition("=")
     if name == "debug":
         read.debug = value != "false"
+    elif name in ("h", "help"):
+        read.helps = True
     if name not in (_CREATE_VALUED if read.command else _VALUED):
         return
     if not equals:
@@ -87,6 +92,10 @@ def _option(read: Arguments, word: str, rest: list[str]) -> None:
 
 
 def config_of(read: Arguments) -> str:
-    """Give the absolute name of the config.json a `create` or `run` will read."""
-    folder = os.path.abspath(read.bundle or ".")
-    return os.path.join(folder, read.config or "config.json")
+    """Give the absolute name of the config.json a `create` or `run` will read.
+
+    Another one, which crun takes, is named from the folder crun is started in, not the bundle.
+    """
+    if read.config not in ("", "config.json"):
+        return os.path.abspath(read.config)
+    return os.path.join(os.path.abspath(read.bundle or "."), "config.json")

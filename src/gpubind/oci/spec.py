@@ -6,35 +6,59 @@ The document stays a dict: fields nobody here knows ride along.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from gpubind import folder
 from gpubind.errors import DocumentError, ToolkitError
 from gpubind.oci import codec
-from gpubind.root import contents
+from gpubind.root import contents, nameable
 
 LIMIT = 16 << 20
 """Bytes a config.json may have."""
 
+_STAGES = "prestart createRuntime createContainer startContainer poststart poststop"
+_SHAPES = (
+    ("process", "an object"),
+    ("process.user", "an object"),
+    ("process.user.uid", "a number"),
+    ("process.user.gid", "a number"),
+    ("process.user.additionalGids", "a list"),
+    ("mounts", "a list of objects"),
+    ("hooks", "an object"),
+    *((f"hooks.{stage}", "a list of objects") for stage in _STAGES.split()),
+    ("linux", "an object"),
+    ("linux.devices", "a list of objects"),
+    ("linux.resources", "an object"),
+    ("linux.resources.devices", "a list of objects"),
+    ("linux.netDevices", "an object"),
+)
+_NAMES = {"mounts": "destination", "linux.devices": "path"}
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from gpubind.oci.types import Spec
 
 
 def load(file: str) -> Spec:
     """Give the spec in `file`.
 
-    Raises ToolkitError for a file that can't be read (missing, FIFO, larger than LIMIT) and
-    DocumentError for one that is no JSON object.
+    Raises ToolkitError for a file that can't be read (missing, a link, a FIFO, larger than LIMIT)
+    and DocumentError for one that is no JSON object.
     """
     try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW
+        fd = os.open(file, flags)
         try:
             data = contents(fd, file, LIMIT)
         finally:
             os.close(fd)
     except OSError as error:
-        raise ToolkitError(f"{file}: {error.strerror}", identifier="SPEC-READ") from None
+        link = error.errno == errno.ELOOP
+        why = "is a link, which no engine makes there" if link else error.strerror
+        raise ToolkitError(f"{file}: {why}", identifier="SPEC-READ") from None
     value = codec.decode(data, file)
     if not isinstance(value, dict):
         raise DocumentError(f"expected an object, found {type(value).__name__}", file=file)
@@ -65,7 +89,7 @@ def root_of(spec: Spec, file: str) -> str:
     """
     root = spec.get("root")
     path = root.get("path") if isinstance(root, dict) else None
-    if not isinstance(path, str) or not path or "\0" in path:
+    if not isinstance(path, str) or not path or not nameable(path):
         raise DocumentError("expected a folder's name", path="root.path", file=file)
     if not path.startswith("/"):
         bundle = os.path.dirname(file)
@@ -83,6 +107,37 @@ def root_of(spec: Spec, file: str) -> str:
     if is_host:
         raise DocumentError("is the host's own root", path="root.path", file=file)
     return path
+
+
+def check(spec: Spec, file: str) -> None:
+    """Refuse a spec whose parts that edits touch have another shape than config.md says.
+
+    Raises DocumentError with the place. Absent and null parts are fine.
+    """
+    for place, shape in _SHAPES:
+        value: object = spec
+        for step in place.split("."):
+            value = value.get(step) if isinstance(value, dict) else None
+        if value is not None and not _has(value, shape):
+            raise DocumentError(f"expected {shape}", path=place, file=file)
+        if value and place in _NAMES:
+            _check_names(value, place, file)
+
+
+def _has(value: object, shape: str) -> bool:
+    if shape == "an object":
+        return isinstance(value, dict)
+    if shape == "a number":
+        return isinstance(value, int) and not isinstance(value, bool)
+    each = isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+    return each if shape == "a list of objects" else isinstance(value, list)
+
+
+def _check_names(value: Any, place: str, file: str) -> None:
+    for index, entry in enumerate(value):
+        if not isinstance(entry.get(_NAMES[place]), str):
+            step = f"{place}[{index}].{_NAMES[place]}"
+            raise DocumentError("expected text", path=step, file=file)
 
 
 def environment(spec: Spec, file: str) -> list[str]:
