@@ -37,7 +37,7 @@ def complaints(registry: dict[str, Any]) -> tuple[str, ...]:
     """Give a line for each spec that can't be read and each device that two specs give."""
     bad = [f"{error['path']}: {error['message']}" for error in registry["errors"]]
     bad += [
-        f"{name} is in {' and in '.join(files)}: neither is used"
+        f"{name} is in {' and in '.join(files)}: unusable until one of them goes"
         for name, files in registry["conflicts"].items()
     ]
     return tuple(bad)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`gpubind explain`: what a bundle gets or got, and why each item."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from gpubind import config, registry, request
+from gpubind.oci import spec as oci
+from gpubind_ctl import explanation, options, settings
+from gpubind_ctl.answer import Answer
+
+if TYPE_CHECKING:
+    from gpubind.config import Config
+    from gpubind.oci.types import Compiled, CompiledSpec, Spec
+
+    Chosen = list[tuple[CompiledSpec, list[str]]]
+
+
+@click.command()
+@click.option("--bundle", required=True, metavar="DIR", help="The OCI bundle.")
+@options.config_file
+@options.state_dir
+def command(bundle: str, config_file: str, state_dir: str) -> Answer:
+    """Explain what is injected in an OCI bundle, before or after it was.
+
+    One line per item: what, from where, why, for which driver capabilities.
+    """
+    file = os.path.join(os.path.abspath(bundle), "config.json")
+    document = oci.load(file)
+    env = oci.environment(document, file)
+    known, _ = settings.read(config_file)
+    compiled = _compiled(known, config_file, state_dir)
+    chosen, done = _chosen(document, env, compiled, known)
+    if not chosen:
+        value = request.variables(env).get(request.DEVICES_VARIABLE)
+        said = "is not set" if value is None else f"is {value!r}"
+        return Answer(text=f"{file}: nothing is injected: {request.DEVICES_VARIABLE} {said}\n")
+    wanted = explanation.capabilities(env)
+    text = [f"{file}: {'was' if done else 'would be'} injected for {', '.join(wanted)}"]
+    for spec, devices in chosen:
+        text += explanation.lines(document, spec, devices, wanted)
+    return Answer(text="\n".join(text) + "\n")
+
+
+def _compiled(known: Config, config_file: str, state: str) -> Compiled:
+    """Give the compiled specs as container starts read them, or as they would be made now."""
+    folders = known.texts(config.SPEC_DIRS)
+    current = registry.current(folders, state)
+    if current is not None:
+        return current
+    made: Any = settings.compiled(config_file, folders, state)
+    return cast("Compiled", made)
+
+
+def _chosen(
+    document: Spec, env: list[str], compiled: Compiled, known: Config
+) -> tuple[Chosen, bool]:
+    """Give specs and devices: those asked for, else those that are in the document already."""
+    wanted = request.of(env)
+    if not wanted.devices:
+        return explanation.injected(document, compiled), True
+    if wanted.devices == ("none",):
+        first = registry.of_kind(compiled, known.text(config.DEFAULT_KIND))[:1]
+        return [(one, list[str]()) for one in first], False
+    names = registry.qualified(wanted.devices, known)
+    found = registry.resolve(compiled, names)
+    return [(compiled["specs"][index], devices) for index, devices in found.items()], False

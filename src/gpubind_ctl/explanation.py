@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bundle gets or got from CDI specs, one line per item with its reason. Pure.
+
+Before injection the container's request decides. After it the request is gone (the environment
+says `void`, so that nobody injects twice), and the items themselves tell which devices they are of.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpubind import capability, modifier, request
+from gpubind.plan import LdCache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from gpubind.oci.types import Compiled, CompiledSpec, Mount, Node, Spec
+
+
+def capabilities(env: list[str]) -> tuple[str, ...]:
+    """Give the driver capabilities an environment asks for, whatever devices it names."""
+    return request.of([*env, f"{request.DEVICES_VARIABLE}=all"]).capabilities
+
+
+def injected(document: Spec, compiled: Compiled) -> list[tuple[CompiledSpec, list[str]]]:
+    """Give the specs that have been applied to a config.json, each with its devices there."""
+    linux = document.get("linux") or {}
+    nodes = {node.get("path") for node in linux.get("devices") or []}
+    mounts = {(one.get("source"), one.get("destination")) for one in document.get("mounts") or []}
+    # in a user namespace a node is a bind mount of itself
+    nodes |= {destination for _, destination in mounts}
+    found = []
+    for spec in compiled["specs"]:
+        devices = [
+            name
+            for name, edits in spec["devices"].items()
+            if edits.get("deviceNodes") and _paths(edits["deviceNodes"]) <= nodes
+        ]
+        common = spec["containerEdits"].get("mounts", ())
+        known = any((one["hostPath"], one["containerPath"]) in mounts for one in common)
+        if known or (devices and not common):
+            found.append((spec, devices))
+    return found
+
+
+def _paths(nodes: Iterable[Node]) -> set[str | None]:
+    return {node["path"] for node in nodes}
+
+
+def lines(
+    document: Spec, spec: CompiledSpec, devices: Sequence[str], wanted: Sequence[str]
+) -> Iterator[str]:
+    """Give a line for all that `spec` adds to a container for `devices` and capabilities."""
+    root = (spec["driver"] or {}).get("root", "/")
+    below = f", driver root {root}" if root != "/" else ""
+    yield f"from {spec['path']}: {spec['kind']}={','.join(devices) or 'none'}{below}"
+    edits = modifier.edits(spec, devices, wanted)
+    nodes = {node["path"]: node for edit in edits for node in edit.get("deviceNodes", ())}
+    mounts = {one["containerPath"]: one for edit in edits for one in edit.get("mounts", ())}
+    for node in nodes.values():
+        yield f"  device    {node['path']}{_number(node)}{_reason(node)}"
+    for mount in mounts.values():
+        host, inner = mount["hostPath"], mount["containerPath"]
+        source = "" if host in (inner, f"{root}{inner}") else f" (host: {host})"
+        yield f"  mount     {mount['containerPath']}{source}{_reason(mount)}"
+    yield from _planned(document, spec, devices, wanted)
+    env = [entry for edit in edits for entry in edit.get("env", ())]
+    for entry in dict.fromkeys([*env, modifier.VOID]):
+        why = "nobody injects a second time" if entry == modifier.VOID else "set by the CDI spec"
+        yield f"  variable  {entry}: {why}"
+    for hook in (hook for edit in edits for hook in edit.get("hooks", ())):
+        words = " ".join(hook.get("args") or [hook["path"]])
+        yield f"  hook      {words}: asked for by the CDI spec"
+
+
+def _planned(
+    document: Spec, spec: CompiledSpec, devices: Sequence[str], wanted: Sequence[str]
+) -> Iterator[str]:
+    """Give a line for each link and for the loader's cache, and who does it."""
+    reasons = {link["link"]: link for link in capability.only(wanted, spec["links"])}
+    now, later = modifier.split(document, modifier.operations(spec, devices, wanted))
+    for operations, who in ((now, ""), (later, " (by our hook: a mount would hide it)")):
+        for operation in operations:
+            if isinstance(operation, LdCache):
+                count = len(operation.libraries) + len(operation.libraries32)
+                folders = ", ".join(operation.folders)
+                yield f"  loader    {count} libraries of {folders}{who}: found without ldconfig"
+            else:
+                item = reasons[operation.link]
+                yield f"  link      {operation.link} -> {operation.target}{who}{_reason(item)}"
+
+
+def _number(node: Node) -> str:
+    return f" {node['major']}:{node.get('minor', 0)}" if node.get("major") else ""
+
+
+def _reason(item: Mapping[str, object] | Node | Mount) -> str:
+    """Give why an item is there, for which capabilities, and whether a start can do without it."""
+    names = item.get("capabilities")
+    known = ", ".join(names) if isinstance(names, list | tuple) and names else "every container"
+    optional = "" if item.get("required", True) else "; best effort"
+    return f": {item.get('why') or 'in the CDI spec'}; for {known}{optional}"
