@@ -77,7 +77,7 @@ class Story:
     def say(self, text: str) -> None:
         """Tell something, indented below its step."""
         for line in text.splitlines():
-            print(f"   {line}".rstrip().replace(self.home, "$DEMO"), flush=True)
+            print(f"   {line}".rstrip().expandtabs(2).replace(self.home, "$DEMO"), flush=True)
 
     def run(self, *words: str, quiet: bool = False) -> str:
         """Show a command, run it and give what it printed. Raises DemoError if it fails."""
@@ -100,9 +100,10 @@ def real_driver() -> bool:
     return os.path.exists(VERSION) and DRIVER in listed.stdout
 
 
-def private_folder() -> str:
+def private_folder(*preferred: str) -> str:
     """Make a folder of our own where programs may be executed."""
-    for place in (tempfile.gettempdir(), "/var/tmp", "/run"):  # noqa: S108 - mkdtemp makes it
+    places = (*preferred, tempfile.gettempdir(), "/var/tmp", "/run")  # noqa: S108 - mkdtemp's folder
+    for place in places:
         if os.access(place, os.W_OK) and not os.statvfs(place).f_flag & os.ST_NOEXEC:
             return tempfile.mkdtemp(prefix="gpubind-demo-", dir=place)
     raise DemoError("no folder where programs may be executed: set TMPDIR to one")
@@ -138,13 +139,12 @@ def describe(story: Story, driver: str) -> None:
     with open(spec, encoding="utf-8") as file:
         document = json.load(file)
     common = document["containerEdits"]
-    names = ", ".join(device["name"] for device in document["devices"])
-    story.say(f"cdiVersion {document['cdiVersion']}, kind {document['kind']}")
-    story.say(f"devices: {names}")
+    names = [device["name"] for device in document["devices"]]
+    short = " ".join(name for name in names if not name.startswith(("GPU-", "MIG-")))
+    story.say(f"{len(names)} names of kind {document['kind']}: {short} and each one's UUID")
     counts = (len(common.get("mounts", ())), len(common.get("deviceNodes", ())))
-    story.say(
-        f"for each of them: {counts[0]} mounts (libraries, programs), {counts[1]} device nodes"
-    )
+    story.say(f"each brings {counts[0]} mounts and {counts[1]} device nodes besides its own, less")
+    story.say("where a container asks for some driver capabilities only")
 
 
 def settings(home: str) -> None:
@@ -169,15 +169,20 @@ def bundle(story: Story) -> str:
 
 def start(story: Story, folder: str) -> None:
     """Start the container and show what it sees."""
-    story.chapter("A container that asks for one GPU is started through gpubind-runtime and runc")
-    story.say("its image holds a shell, ls, cat, grep, env and ldconfig, and no trace of a driver")
-    story.say("\n".join(f"environment: {entry}" for entry in REQUEST))
+    story.chapter("It is started through gpubind-runtime and runc")
     state = ("--root", f"{story.home}/runc")
     seen = story.run(f"{story.home}/bin/gpubind-runtime", *state, "run", "--bundle", folder, NAME)
     story.chapter("What the container sees")
     for line in seen.splitlines():
         story.say(f"{story.bold}{line[1:]}{story.plain}" if line.startswith("@") else f"  {line}")
-    if "ibcuda.so.1 => " not in seen:
+    if not real_driver():
+        story.say(
+            "(No such device or address: the container may open the node, and behind it is no"
+        )
+        story.say(
+            "hardware, for the node is simulated. A node it may not open says: not permitted.)"
+        )
+    if "libcuda.so.1 => " not in seen:
         raise DemoError("the container's loader did not find libcuda.so.1")
 
 
@@ -195,8 +200,10 @@ def edit(story: Story, folder: str) -> None:
 
 
 def explain(story: Story, folder: str) -> None:
-    """Say what was injected, and why each thing."""
-    story.chapter("What was injected, and why")
+    """Say what will be injected, and why each thing."""
+    story.chapter("A container asks for one GPU: what it will get, and why")
+    story.say("its image holds a shell, ls, cat, grep, env and ldconfig, and no trace of a driver")
+    story.say("\n".join(f"environment: {entry}" for entry in REQUEST))
     story.say(story.run(gpubind(story), "explain", "--bundle", folder))
 
 
@@ -205,11 +212,11 @@ def tell(story: Story) -> None:
     driver = find(story)
     describe(story, driver)
     folder = bundle(story)
+    explain(story, folder)
     if os.geteuid() == 0:
         start(story, folder)
     else:
         edit(story, folder)
-    explain(story, folder)
 
 
 def main(words: list[str]) -> int:
