@@ -47,7 +47,12 @@ def _items(value: Any) -> dict[str, dict[str, Any]]:
     return {path: under(quoted(path), _ITEM, item) for path, item in mapping(value).items()}
 
 
-_TEXTS = listed(text)
+def _list(read: Reader[Any]) -> Reader[list[Any]]:
+    items = listed(read)
+    return lambda value: list(items(value))
+
+
+_TEXTS = _list(text)
 _ITEM = _object(capabilities=_TEXTS, required=truth, why=text)
 _LINK = _object(link=text, target=text, capabilities=_TEXTS, devices=_TEXTS, why=text)
 _LIBRARY = _object(path=text, arch=text, capabilities=_TEXTS)
@@ -56,10 +61,10 @@ _SIDECAR = _object(
     spec=text,
     sha256=text,
     driver=_as_is,
-    gpus=listed(_as_is),
+    gpus=_list(_as_is),
     items=_items,
-    links=listed(_LINK),
-    libraries=listed(_LIBRARY),
+    links=_list(_LINK),
+    libraries=_list(_LIBRARY),
     folders=_TEXTS,
 )
 

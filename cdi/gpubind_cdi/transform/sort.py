@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 UUID = re.compile(r"(?:GPU|MIG)-", re.IGNORECASE)
 RUNS = re.compile(r"([0-9]+)|[^0-9]+")
 
-Key = tuple[int, tuple[tuple[int, int, str], ...]]
+Key = tuple[int, tuple[tuple[int, int, str], ...], str]
 
 
 def run(spec: Spec) -> Spec:
@@ -46,8 +46,9 @@ def device_key(name: str) -> Key:
     """Give what a device's name is sorted by: 0, 1, 1:0, 2, 10, gpu0, then UUIDs, then `all`."""
     rank = 2 if name == "all" else 1 if UUID.match(name) else 0
     if rank:
-        return rank, ((1, 0, name),)
-    return rank, tuple(_piece_key(found[0], found[1]) for found in RUNS.finditer(name))
+        return rank, (), name
+    pieces = tuple(_piece_key(found[0], found[1]) for found in RUNS.finditer(name))
+    return rank, pieces, name
 
 
 def _piece_key(piece: str, digits: str | None) -> tuple[int, int, str]:
