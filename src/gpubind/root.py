@@ -189,9 +189,7 @@ class Root:
             while steps:
                 step = steps.pop()
                 if step == "..":
-                    if names:
-                        names.pop()
-                        os.close(trail.pop())
+                    _cut(trail, names, max(len(names) - 1, 0))
                     continue
                 trail.append(os.open(step, _SEEN, dir_fd=trail[-1]))
                 names.append(step)
@@ -201,10 +199,7 @@ class Root:
                 text = os.readlink("", dir_fd=trail[-1])
                 links += 1
                 _bound(links)
-                kept = 0 if text.startswith("/") else len(names) - 1
-                del names[kept:]
-                while len(trail) > kept + 1:
-                    os.close(trail.pop())
+                _cut(trail, names, 0 if text.startswith("/") else len(names) - 1)
                 steps += _steps(text)
             return reopened(trail[-1], flags), names
         except OSError as error:
@@ -232,6 +227,13 @@ def _check(name: str) -> None:
 def _steps(name: str) -> list[str]:
     """Give the components of a name, the first one last."""
     return [step for step in name.split("/") if step not in ("", ".")][::-1]
+
+
+def _cut(trail: list[int], names: list[str], kept: int) -> None:
+    """Go back to the folder that is `kept` names below the root."""
+    del names[kept:]
+    while len(trail) > kept + 1:
+        os.close(trail.pop())
 
 
 def _bound(links: int) -> None:
