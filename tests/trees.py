@@ -10,7 +10,7 @@ import os
 import socket
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,14 +48,14 @@ def device(major: int, minor: int) -> Special:
     return Special(lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(major, minor)))
 
 
+Tree: TypeAlias = "Mapping[str, str | bytes | Special]"
+
 FOLDER = Special(lambda path: os.makedirs(path, exist_ok=True))
 FIFO = Special(os.mkfifo)
 SOCKET = Special(_socket)
 
 
-def build(
-    root: str | os.PathLike[str], tree: Mapping[str, str | bytes | Special] | None = None
-) -> str:
+def build(root: str | os.PathLike[str], tree: Tree | None = None) -> str:
     """Make `tree` under `root` and give `root`; parents are made where they are absent."""
     os.makedirs(root, exist_ok=True)
     for name, content in (tree or {}).items():
