@@ -16,51 +16,34 @@ if TYPE_CHECKING:
 IDENTIFIER = re.compile(r"[A-Z][A-Z0-9]+(-[A-Z0-9]+)+")
 PRINTED = re.compile(r"\[([A-Z][A-Z0-9]+(?:-[A-Z0-9]+)+)\]$")  # at the end of a message
 SECTION = re.compile(r"^## (\S+)$", re.MULTILINE)
+OTHER_WORDS = {"UTF-8"}  # texts that only look like an ID
 
 
 def used(root: str) -> dict[str, str]:
-    """Give the IDs that errors are raised with or messages end with, each with the first place."""
+    """Give the IDs in the code, each with a place.
+
+    These are the texts that are an ID (also in a table), those a message ends with, and what is
+    given as `identifier=`, of whatever form.
+    """
     places: dict[str, str] = {}
     for name in checkout.python(root, *checkout.CODE):
         for node in ast.walk(checkout.parsed(root, name)):
-            if printed := _printed(node):
-                places.setdefault(printed, f"{name}:{getattr(node, 'lineno', 0)}")
-            for value in _identifiers(node):
-                for found in ast.walk(value):
-                    if isinstance(found, ast.Constant) and isinstance(found.value, str):
-                        places.setdefault(found.value, f"{name}:{found.lineno}")
+            for identifier in _identifiers(node):
+                places.setdefault(identifier, f"{name}:{getattr(node, 'lineno', 0)}")
     return places
 
 
-def _printed(node: ast.AST) -> str:
+def _identifiers(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        found = PRINTED.search(node.value)
-        return found[1] if found else ""
-    return ""
-
-
-def _identifiers(node: ast.AST) -> Iterator[ast.expr]:
-    if isinstance(node, ast.keyword) and node.arg == "identifier":
-        yield node.value
-    elif isinstance(node, ast.arguments):
-        named = (*node.posonlyargs, *node.args)
-        pairs = [
-            *zip(named[len(named) - len(node.defaults) :], node.defaults, strict=True),
-            *zip(node.kwonlyargs, node.kw_defaults, strict=True),
-        ]
-        yield from (default for name, default in pairs if name.arg == "identifier" and default)
-
-
-def texts(root: str) -> set[str]:
-    """Give every text in the code that is an ID, or a message that ends with one."""
-    return {
-        _printed(node) or node.value
-        for name in checkout.python(root, *checkout.CODE)
-        for node in ast.walk(checkout.parsed(root, name))
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and (IDENTIFIER.fullmatch(node.value) or _printed(node))
-    }
+        printed = PRINTED.search(node.value)
+        if printed:
+            yield printed[1]
+        elif IDENTIFIER.fullmatch(node.value) and node.value not in OTHER_WORDS:
+            yield node.value
+    elif isinstance(node, ast.keyword) and node.arg == "identifier":
+        for found in ast.walk(node.value):
+            if isinstance(found, ast.Constant) and isinstance(found.value, str):
+                yield found.value
 
 
 def differences(root: str) -> Iterator[str]:
@@ -72,7 +55,7 @@ def differences(root: str) -> Iterator[str]:
     for identifier in sorted(places):
         if not IDENTIFIER.fullmatch(identifier):
             yield f"{places[identifier]}: {identifier} is no ID: capitals with a hyphen"
-    for identifier in sorted(set(sections) - texts(root)):
+    for identifier in sorted(set(sections) - places.keys()):
         yield f"docs/errors.md: nothing raises {identifier}"
     if sections != sorted(set(sections)):
         yield "docs/errors.md: sections are not sorted, or one is there twice"
@@ -86,13 +69,15 @@ def test_an_error_without_section_and_a_section_without_error_are_seen(tmp_path:
     code = (
         "def f(*, identifier: str = 'DOC-INVALID'):\n"
         "    raise E('x', identifier='NEW-ONE' if f else 'known')\n"
-        "TABLE = {'a': 'TABLE-MADE'}\n"
+        "TABLE = {'a': ('TABLE-MADE', 'UTF-8')}\n"
         "tell(f'{x}: gone [NEW-TWO]')\n"
+        "TABLE = {'a': 'NEW-THREE'}\n"
     )
     page = "# Errors\n\n## TABLE-MADE\n\n## GONE-ONE\n\n## DOC-INVALID\n"
     root = checkout.grow(tmp_path, {"src/gpubind/a.py": code, "docs/errors.md": page})
     assert list(differences(root)) == [
         "src/gpubind/a.py:2: NEW-ONE is not in docs/errors.md",
+        "src/gpubind/a.py:5: NEW-THREE is not in docs/errors.md",
         "src/gpubind/a.py:4: NEW-TWO is not in docs/errors.md",
         "src/gpubind/a.py:2: known is not in docs/errors.md",
         "src/gpubind/a.py:2: known is no ID: capitals with a hyphen",
