@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,9 +63,12 @@ def place() -> Iterator[Place]:
 
 
 @pytest.fixture(scope="session")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A folder on the host's disk, seen from every place, gone after the run."""
-    folder = str(tmp_path_factory.mktemp("system"))
+def scratch() -> Iterator[str]:
+    """A folder on the host's disk, seen from every place, gone after the run.
+
+    Not below pytest's own folder, which lets no other user in: users of a container are others.
+    """
+    folder = tempfile.mkdtemp(prefix="gpubind-system-")
     os.chmod(folder, 0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -77,13 +82,25 @@ def low_level_runtime(
     return lambda program: low_level.LowLevel(place, minimal_root, scratch, program)
 
 
+@pytest.fixture(scope="session")
+def node_named(scratch: str) -> Callable[[str], nodes.Node]:
+    """Give the GPU node of a name, made at the first call, with its own installation of gpubind."""
+    return functools.cache(lambda name: nodes.make(name, scratch))
+
+
 @pytest.fixture(scope="session", params=nodes.NAMES)
-def node(request: pytest.FixtureRequest, scratch: str) -> nodes.Node:
-    """A GPU node with an installation of gpubind of its own; each test runs on every one."""
+def node(request: pytest.FixtureRequest, node_named: Callable[[str], nodes.Node]) -> nodes.Node:
+    """Each node in turn."""
     try:
-        return nodes.make(request.param, scratch)
+        return node_named(request.param)
     except debian.UnavailableError as error:
         pytest.skip(f"no driver root {request.param}: {error}")
+
+
+@pytest.fixture(scope="session")
+def simulated(node_named: Callable[[str], nodes.Node]) -> nodes.Node:
+    """The simulated node with 8 GPUs."""
+    return node_named("simulated")
 
 
 @pytest.fixture(scope="session")

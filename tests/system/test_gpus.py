@@ -28,6 +28,7 @@ probe open /dev/nvidia0 /dev/nvidia1 /dev/nvidiactl /dev/nvidia-uvm
 probe make /tmp/other 195 1
 ldconfig -p | grep -F 'libcuda.so.1 '
 stat --dereference --format=%s "$LIBCUDA"
+LD_TRACE_LOADED_OBJECTS=1 LD_PRELOAD=libcuda.so.1 cat | grep -o 'libcuda.so.1 => [^ ]*'
 ldconfig
 ldconfig -p | grep -F 'libcuda.so.1 '
 """
@@ -51,6 +52,7 @@ def wanted(node: Node) -> list[str]:
         "/tmp/other: EPERM",
         found,
         str(size),
+        f"libcuda.so.1 => {node.libcuda}",
         found,
     ]
 

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from system.place import Place
 
@@ -72,14 +72,27 @@ class LowLevel:
         self.scratch = scratch
         self.program = program
 
-    def bundle(self, words: Sequence[str], environment: Mapping[str, str]) -> str:
-        """Make a bundle with a throw-away layer over the root; gives its folder."""
+    def bundle(
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        change: Callable[[dict[str, Any]], None] | None = None,
+        prepare: str = "",
+    ) -> str:
+        """Make a bundle with a throw-away layer over the root; gives its folder.
+
+        `change` edits config.json before it is written, `prepare` is a shell script that is run in
+        the root.
+        """
         folder = os.path.join(self.scratch, f"bundle-{next(COUNTER)}")
         config = copy.deepcopy(CONFIG)
         values = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environment}
         config["process"] |= {"args": list(words), "env": [f"{k}={v}" for k, v in values.items()]}
         config["linux"]["cgroupsPath"] = f"/{os.path.basename(folder)}"
-        os.makedirs(os.path.join(folder, "rootfs"))
+        if change:
+            change(config)
+        rootfs = os.path.join(folder, "rootfs")
+        os.makedirs(rootfs)
         with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as stream:
             json.dump(config, stream)
         upper, work = (
@@ -87,19 +100,21 @@ class LowLevel:
         )
         self.place.run("mkdir", "-p", upper, work)
         layers = f"lowerdir={self.root},upperdir={upper},workdir={work}"
-        self.place.run(
-            "mount", "-t", "overlay", "-o", layers, "layers", os.path.join(folder, "rootfs")
-        )
+        self.place.run("mount", "-t", "overlay", "-o", layers, "layers", rootfs)
+        if prepare:
+            self.place.run("sh", "-c", f'cd "$1" && {prepare}', "sh", rootfs)
         return folder
 
     def run(
         self,
         *words: str,
         environment: Mapping[str, str] | None = None,
+        change: Callable[[dict[str, Any]], None] | None = None,
+        prepare: str = "",
         status: int | None = 0,
     ) -> subprocess.CompletedProcess[str]:
         """Create, start, wait for and delete a container that runs these words."""
-        folder = self.bundle(words, environment or {})
+        folder = self.bundle(words, environment or {}, change, prepare)
         return self.run_bundle(folder, status=status)
 
     def run_bundle(self, folder: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:

@@ -34,6 +34,7 @@ ENVIRONMENT = {
 }
 # Without CAP_SYS_RESOURCE podman's own, higher limits could not be set.
 LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000", "--pids-limit=-1")
+OPTIONS = ("--rm", "--network=none", "--cap-add=MKNOD", *LIMITS)
 
 
 class Podman:
@@ -65,5 +66,10 @@ class Podman:
     ) -> subprocess.CompletedProcess[str]:
         """Run a container to its end."""
         values = [f"--env={key}={value}" for key, value in (environment or {}).items()]
-        given = ("--rm", "--network=none", "--cap-add=MKNOD", *LIMITS, *values, *options)
-        return self.call("run", *given, images.TAG, *words, status=status)
+        return self.call("run", *OPTIONS, *values, *options, images.TAG, *words, status=status)
+
+    def run_rootfs(
+        self, root: str, *words: str, options: Sequence[str] = (), status: int | None = 0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a container on this root file system, which it may change, to its end."""
+        return self.call("run", *OPTIONS, *options, "--rootfs", root, *words, status=status)
