@@ -94,8 +94,8 @@ def capabilities_of(name: str) -> tuple[str, ...]:
 
 def stem(base: str) -> str:
     """Give a library's name up to its first `.so`; any other name as it is."""
-    head, dot, _ = base.partition(".so")
-    return head + dot
+    head, dot, _ = base.partition(".so.")
+    return head + dot.removesuffix(".")
 
 
 @functools.cache

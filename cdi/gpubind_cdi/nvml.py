@@ -13,13 +13,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from gpubind.errors import DocumentError, ToolkitError
+from gpubind.root import Root
 from gpubind_cdi import child, document, driver, gpu, inventory
 from gpubind_cdi.lookup import library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from gpubind.root import Root
 
 SONAME = "libnvidia-ml.so.1"
 TIMEOUT = 30.0  # seconds; a node with 16 GPUs and no persistence daemon takes some ten
@@ -64,7 +63,7 @@ class Nvml(inventory.Source):
             process = child.start(PROGRAM, fd, LIBRARY_FD)
         finally:
             os.close(fd)
-        name = root.outer(found.path)
+        name = f"{root.outer(found.path)}, {_module(root)}"
         super().__init__(lambda: _told(_heard(process, timeout), name))
 
 
@@ -94,6 +93,16 @@ def _library(root: Root, search_paths: Sequence[str]) -> tuple[int, library.Libr
     )
 
 
+def _module(root: Root) -> str:
+    """Give the loaded kernel module in words, as the driver root or else the host knows it."""
+    if driver.holds_system(root):
+        version = driver.kernel_version(root)
+    else:
+        with Root("/") as host:
+            version = driver.kernel_version(host)
+    return f"kernel module {version}" if version else "no kernel module"
+
+
 def _heard(process: child.Child, timeout: float) -> bytes:
     try:
         return process.heard(timeout)
@@ -112,7 +121,7 @@ def _heard(process: child.Child, timeout: float) -> bytes:
 
 
 def _told(data: bytes, name: str) -> inventory.Inventory:
-    """Read the child's answer; `name` is the library's, for the message."""
+    """Read the child's answer; `name` says which library and module, for the message."""
     try:
         answered = document.load(data, "NVML's answer.json")
         if isinstance(answered, dict) and "error" in answered:
