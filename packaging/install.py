@@ -176,7 +176,14 @@ def exposed(prefix: str) -> Iterator[str]:
 
 def install(prefix: str, *, tools: bool = True) -> None:
     """Install under `prefix`, in place of what an earlier installation left there."""
-    os.umask(0o022)
+    umask = os.umask(0o022)
+    try:
+        _install(prefix, tools=tools)
+    finally:
+        os.umask(umask)
+
+
+def _install(prefix: str, *, tools: bool) -> None:
     for folder in ("bin", "lib"):
         os.makedirs(f"{prefix}/{folder}", exist_ok=True)
     new = tempfile.mkdtemp(prefix=".gpubind-", dir=f"{prefix}/lib")
