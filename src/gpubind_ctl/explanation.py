@@ -13,7 +13,7 @@ from gpubind import capability, modifier, request
 from gpubind.plan import LdCache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gpubind.oci.types import Compiled, CompiledSpec, Mount, Node, Spec
 
@@ -23,8 +23,13 @@ def capabilities(env: list[str]) -> tuple[str, ...]:
     return request.of([*env, f"{request.DEVICES_VARIABLE}=all"]).capabilities
 
 
-def injected(document: Spec, compiled: Compiled) -> list[tuple[CompiledSpec, list[str]]]:
-    """Give the specs that have been applied to a config.json, each with its devices there."""
+def injected(
+    document: Spec, compiled: Compiled, wanted: Sequence[str]
+) -> list[tuple[CompiledSpec, list[str]]]:
+    """Give the specs applied to a config.json for the capabilities, each with its devices there.
+
+    Of several names for the same nodes the first is given.
+    """
     linux = document.get("linux") or {}
     nodes = {node.get("path") for node in linux.get("devices") or []}
     mounts = {(one.get("source"), one.get("destination")) for one in document.get("mounts") or []}
@@ -32,20 +37,22 @@ def injected(document: Spec, compiled: Compiled) -> list[tuple[CompiledSpec, lis
     nodes |= {destination for _, destination in mounts}
     found = []
     for spec in compiled["specs"]:
-        devices = [
-            name
-            for name, edits in spec["devices"].items()
-            if edits.get("deviceNodes") and _paths(edits["deviceNodes"]) <= nodes
-        ]
-        common = spec["containerEdits"].get("mounts", ())
-        known = any((one["hostPath"], one["containerPath"]) in mounts for one in common)
-        if known or (devices and not common):
+        common, *_ = modifier.edits(spec, (), wanted)
+        places = {(one["hostPath"], one["containerPath"]) for one in common.get("mounts", ())}
+        devices = list(_devices(spec, nodes, wanted))
+        if places & mounts or (devices and not places):
             found.append((spec, devices))
     return found
 
 
-def _paths(nodes: Iterable[Node]) -> set[str | None]:
-    return {node["path"] for node in nodes}
+def _devices(spec: CompiledSpec, nodes: set[str | None], wanted: Sequence[str]) -> Iterator[str]:
+    """Give the devices all of whose nodes are there, without those that add no node."""
+    seen: set[str | None] = set()
+    for name, edits in spec["devices"].items():
+        own = {node["path"] for node in capability.narrow(wanted, edits).get("deviceNodes", ())}
+        if own <= nodes and own - seen:
+            seen |= own
+            yield name
 
 
 def lines(

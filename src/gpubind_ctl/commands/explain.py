@@ -62,7 +62,8 @@ def _chosen(
     """Give specs and devices: those asked for, else those that are in the document already."""
     wanted = request.of(env)
     if not wanted.devices:
-        return explanation.injected(document, compiled), True
+        asked = explanation.capabilities(env)
+        return explanation.injected(document, compiled, asked), True
     if wanted.devices == ("none",):
         first = registry.of_kind(compiled, known.text(config.DEFAULT_KIND))[:1]
         return [(one, list[str]()) for one in first], False

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`gpubind cdi list`, `validate`, `transform root` and `compile`."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from command_line import gpubind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NODE = {"path": "/dev/null"}
+
+
+def written(path: Path, *, devices: tuple[str, ...] = ("a",), **more: Any) -> Path:
+    """Write a small valid spec."""
+    document = {
+        "cdiVersion": "0.5.0",
+        "kind": "example.com/thing",
+        "devices": [{"name": name, "containerEdits": {"deviceNodes": [NODE]}} for name in devices],
+        **more,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_the_devices_of_all_folders_are_listed_sorted(tmp_path: Path) -> None:
+    written(tmp_path / "etc/b.json", devices=("b", "10", "2"))
+    written(tmp_path / "run/a.json", devices=("a",))
+    words = ("--spec-dir", tmp_path / "etc", "--spec-dir", tmp_path / "run")
+    outcome = gpubind("cdi", "list", *words, "--state-dir", tmp_path)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.split() == [f"example.com/thing={name}" for name in ("10", "2", "a", "b")]
+
+
+def test_the_fields_variable_names_the_folders(tmp_path: Path) -> None:
+    written(tmp_path / "a/a.json")
+    written(tmp_path / "b/b.json", devices=("b",))
+    env = {"NVIDIA_CTK_CDI_SPEC_DIRS": f"{tmp_path}/a,{tmp_path}/b"}
+    assert len(gpubind("cdi", "list", env=env).out.split()) == 2
+
+
+def test_the_configured_folders_are_the_default(tmp_path: Path) -> None:
+    written(tmp_path / "cdi/a.json")
+    (tmp_path / "config.toml").write_text(
+        f'[nvidia-container-runtime.modes.cdi]\nspec-dirs = ["{tmp_path}/cdi"]\n'
+    )
+    outcome = gpubind("cdi", "list", "--config", tmp_path / "config.toml")
+    assert outcome.out == "example.com/thing=a\n"
+
+
+def test_a_bad_spec_and_a_conflict_are_told_and_the_rest_is_listed(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        written(tmp_path / f"{name}.json", devices=("same", name))
+    (tmp_path / "bad.yaml").write_text("kind: [")
+    outcome = gpubind("cdi", "list", "--spec-dir", tmp_path)
+    assert outcome.status == 0
+    assert outcome.out.split() == ["example.com/thing=a", "example.com/thing=b"]
+    first, second = outcome.err.splitlines()
+    assert first.startswith(f"gpubind: {tmp_path}/bad.yaml: not YAML: ")
+    assert second == (
+        f"gpubind: example.com/thing=same is in {tmp_path}/a.json and in {tmp_path}/b.json: "
+        "unusable until one of them goes"
+    )
+
+
+def test_no_folder_means_no_devices(tmp_path: Path) -> None:
+    outcome = gpubind("cdi", "list", "--spec-dir", tmp_path / "none")
+    assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
+
+
+def test_a_broken_config_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[nvidia-container-runtime\n")
+    outcome = gpubind("cdi", "list", "--config", tmp_path / "config.toml")
+    assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+    assert outcome.err.startswith(f"gpubind: {tmp_path}/config.toml: ")
+
+
+def test_a_valid_spec_is_said_in_one_line(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.json")
+    outcome = gpubind("cdi", "validate", file)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out == f"{file}: valid, CDI 0.5.0, example.com/thing, 1 devices\n"
+
+
+def test_standard_input_can_be_validated(tmp_path: Path) -> None:
+    text = written(tmp_path / "a.json").read_text()
+    assert gpubind("cdi", "validate", "-", stdin=text).out.startswith("-: valid, ")
+
+
+def test_every_fault_of_every_file_is_told(tmp_path: Path) -> None:
+    good = written(tmp_path / "good.json")
+    names = written(tmp_path / "names.json", devices=("a", "a", "-b"), kind="1/x")
+    structure = tmp_path / "structure.yaml"
+    structure.write_text("cdiVersion: 0.5.0\nkind: a/b\ndevices: 3\n")
+    outcome = gpubind("cdi", "validate", names, good, structure)
+    assert outcome.status == 1
+    assert outcome.out.startswith(f"{good}: valid, ")
+    assert [line.count(f"{names}: ") for line in outcome.err.splitlines()[:3]] == [1, 1, 1]
+    assert " at kind [DOC-INVALID]\n" in outcome.err
+    assert " at devices[1].name [DOC-INVALID]\n" in outcome.err
+    assert " at devices[2].name [DOC-INVALID]\n" in outcome.err
+    assert f"gpubind: {structure}: " in outcome.err
+
+
+@pytest.mark.parametrize(
+    "text", ["", "---\n", "{", "[]", "a: &a [*a]\n", "\0", "kind: a/b\nkind: a/b\n"]
+)
+def test_what_is_no_spec_is_an_error_without_traceback(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    outcome = gpubind("cdi", "validate", tmp_path / "x.yaml")
+    assert (outcome.status, outcome.out, outcome.err.count("Traceback")) == (1, "", 0)
+    assert outcome.err.startswith(f"gpubind: {tmp_path}/x.yaml: ")
+
+
+def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.yaml")
+    outcome = gpubind("cdi", "validate", tmp_path / "x.yaml")
+    assert outcome.err == f"gpubind: {tmp_path}/x.yaml: not a regular file [SYS-REFUSED]\n"
+
+
+def test_paths_move_to_another_root(tmp_path: Path) -> None:
+    mounts = [{"hostPath": f"/driver{rest}", "containerPath": rest} for rest in ("/x", "-old/y")]
+    mounts[1] = {"hostPath": "/driver-old/y", "containerPath": "/y"}
+    file = written(tmp_path / "a.json", containerEdits={"mounts": mounts})
+    words = ("cdi", "transform", "root", "--from", "/driver", "--to", "/host/driver")
+    outcome = gpubind(*words, "--input", file)
+    changed = json.loads(outcome.out)["containerEdits"]["mounts"]
+    assert (outcome.status, outcome.err) == (0, "")
+    assert [mount["hostPath"] for mount in changed] == ["/host/driver/x", "/driver-old/y"]
+    assert gpubind(*words, stdin=file.read_text()).out == outcome.out
+
+
+def test_paths_in_the_container_move_when_asked(tmp_path: Path) -> None:
+    mounts = [{"hostPath": "/a/x", "containerPath": "/a/x"}]
+    file = written(tmp_path / "a.json", containerEdits={"mounts": mounts})
+    words = ("--from", "/a", "--to", "/", "--relative-to", "container", "--input", file)
+    outcome = gpubind("cdi", "transform", "root", *words, "--output", tmp_path / "b.yaml")
+    assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
+    text = (tmp_path / "b.yaml").read_text()
+    assert ("hostPath: /a/x" in text, "containerPath: /x" in text) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "complaint"),
+    [
+        (["--from", "/a"], 2, "Missing option '--to'"),
+        (["--from", "/a", "--to", "/b", "--relative-to", "x"], 2, "--relative-to 'x' is nothing"),
+        (["--from", "/a", "--to", "/b"], 1, "-: the file is empty [DOC-INVALID]"),
+        (["--from", "/a", "--to", "/b", "--input", "/nowhere"], 1, "/nowhere: No such file"),
+    ],
+)
+def test_a_wrong_transformation_is_one_line(words: list[str], status: int, complaint: str) -> None:
+    outcome = gpubind("cdi", "transform", "root", *words)
+    assert (outcome.status, outcome.out, outcome.err.count("\n")) == (status, "", 1)
+    assert outcome.err.startswith(f"gpubind: {complaint}")
+
+
+def test_specs_and_settings_are_compiled_for_container_starts(tmp_path: Path) -> None:
+    file, state, toml = written(tmp_path / "cdi/a.json"), tmp_path / "state", tmp_path / "c.toml"
+    toml.write_text('[nvidia-container-runtime]\nruntimes = ["crun"]\n')
+    words = ("--spec-dir", tmp_path / "cdi", "--state-dir", state, "--config", toml)
+    outcome = gpubind("cdi", "compile", *words)
+    assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
+    registry = json.loads((state / "compiled.json").read_bytes())
+    assert registry["devices"] == {"example.com/thing=a": 0}
+    assert registry["config"] == {"nvidia-container-runtime.runtimes": ["crun"]}
+    assert {str(file), str(toml), str(tmp_path / "cdi")} <= registry["stamps"].keys()
+    assert json.loads((state / "config.json").read_bytes())["values"] == registry["config"]
+
+
+def test_a_bad_spec_is_told_and_stops_no_compilation(tmp_path: Path) -> None:
+    written(tmp_path / "cdi/a.json")
+    (tmp_path / "cdi/b.json").write_text("{}")
+    words = ("--spec-dir", tmp_path / "cdi", "--state-dir", tmp_path / "state")
+    outcome = gpubind("cdi", "compile", *words)
+    assert (outcome.status, outcome.err.count("\n")) == (0, 1)
+    assert outcome.err.startswith(f"gpubind: {tmp_path}/cdi/b.json: ")
+    assert (tmp_path / "state/compiled.json").is_file()
+
+
+def test_a_state_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = gpubind("cdi", "compile", "--state-dir", tmp_path / "file/state")
+    assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+    assert outcome.err.endswith("[SYS-REFUSED]\n")

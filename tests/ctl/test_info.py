@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`gpubind info`: the driver and the GPUs of a root."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from command_line import gpubind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_everything_is_in_the_json_form(a100: Path) -> None:
+    outcome = gpubind("info", "--json", "--driver-root", a100)
+    facts = json.loads(outcome.out)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert facts["driver"] == {
+        "version": "550.54.15",
+        "cuda": "12.4",
+        "kernel": "550.54.15",
+        "root": str(a100),
+        "folders": ["/usr/lib/x86_64-linux-gnu"],
+    }
+    assert (facts["simulated"], facts["mode"], facts["faults"]) == ("dgx-a100-mig", "nvml", [])
+    assert {"compute", "utility", "video", "graphics"} <= set(facts["capabilities"])
+    assert [gpu["minor"] for gpu in facts["gpus"]] == [2, 3, 0, 1, 6, 7, 4, 5]
+    assert facts["gpus"][1]["mig"][2]["profile"] == "1c.3g.40gb"
+
+
+def test_the_text_has_a_line_for_each_gpu_and_mig_device(a100: Path) -> None:
+    lines = gpubind("info", "--driver-root", a100).out.splitlines()
+    assert lines[0] == "driver        550.54.15, CUDA 12.4, kernel module 550.54.15"
+    assert lines[1] == f"root          {a100} (simulated node dgx-a100-mig)"
+    assert sum(line.startswith("GPU ") for line in lines) == 8
+    assert sum(line.startswith("  MIG ") for line in lines) == 11
+
+
+def test_a_gpu_that_cannot_be_read_is_told_with_status_3(t4: Path, tmp_path: Path) -> None:
+    (tmp_path / "usr").symlink_to(t4 / "usr")  # leads nowhere inside the root
+    inventory = json.loads((t4 / "gpubind-node.json").read_bytes())
+    inventory["faults"] = [{"index": 1, "message": "has fallen off the bus"}]
+    inventory.pop("nodes", None)
+    (tmp_path / "gpubind-node.json").write_text(json.dumps(inventory))
+    empty = gpubind("info", "--driver-root", tmp_path)
+    (tmp_path / "usr").unlink()
+    folder = tmp_path / "usr/lib/x86_64-linux-gnu"
+    folder.mkdir(parents=True)
+    for name in ("libcuda.so.535.183.01", "libnvidia-ml.so.535.183.01"):
+        (folder / name).write_bytes((t4 / "usr/lib/x86_64-linux-gnu" / name).read_bytes())
+    outcome = gpubind("info", "--driver-root", tmp_path)
+    assert (empty.status, empty.err.count("\n")) == (1, 1)
+    assert (outcome.status, outcome.err) == (3, "gpubind: GPU 1: has fallen off the bus\n")
+    assert "nodes         absent: /dev/nvidiactl, /dev/nvidia-uvm, " in outcome.out
+
+
+def test_no_driver_is_one_line(tmp_path: Path) -> None:
+    outcome = gpubind("info", "--driver-root", tmp_path)
+    assert (outcome.status, outcome.out, outcome.err.count("\n")) == (1, "", 1)
+    assert outcome.err.startswith(f"gpubind: no NVIDIA driver in {tmp_path}: ")
