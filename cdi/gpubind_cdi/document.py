@@ -101,12 +101,15 @@ def _from_json(text: str) -> Any:
     try:
         document = json.loads(text, object_pairs_hook=_members, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise DocumentError(f"not JSON: {error.msg.removesuffix(' starting at')}", path=_line(error.lineno)) from None
+        raise DocumentError(
+            f"not JSON: {error.msg.removesuffix(' starting at')}", path=_line(error.lineno)
+        ) from None
     except ValueError:  # CPython's limit on the digits of an integer
         raise DocumentError("not JSON: a number is too long") from None
     except RecursionError:
         raise DocumentError(f"nested deeper than {MAX_DEPTH}") from None
-    _refuse_depth(document)
+    if isinstance(document, dict | list):
+        _refuse_depth(document)
     return document
 
 
@@ -126,17 +129,16 @@ def _refuse_constant(word: str) -> NoReturn:
 
 
 def _refuse_depth(document: Any) -> None:
-    level = [document]
-    for _ in range(MAX_DEPTH + 1):
-        level = [
+    holders = [document]
+    for _ in range(MAX_DEPTH):
+        holders = [
             item
-            for holder in level
-            if isinstance(holder, dict | list)
+            for holder in holders
             for item in (holder.values() if isinstance(holder, dict) else holder)
+            if isinstance(item, dict | list)
         ]
-        if not level:
-            return
-    raise DocumentError(f"nested deeper than {MAX_DEPTH}")
+    if holders:
+        raise DocumentError(f"nested deeper than {MAX_DEPTH}")
 
 
 def _line(number: int) -> str:
@@ -195,7 +197,7 @@ def _built(events: Iterator[Any]) -> Any:
             if root:
                 raise _at(event, "more than one document in the file")
         elif kind not in _FRAMING:
-            value = _node(kind, event, is_key=_waits_for_key(stack[-1]))
+            value = _node(kind, event)
             stack[-1].add(value, event)
             if kind != "ScalarEvent":
                 stack.append(_Frame(value))
@@ -210,11 +212,7 @@ _CLOSING = {"MappingEndEvent", "SequenceEndEvent"}
 _FRAMING = {"StreamStartEvent", "StreamEndEvent", "DocumentEndEvent"}
 
 
-def _waits_for_key(frame: _Frame) -> bool:
-    return frame.key is None and isinstance(frame.held, dict)
-
-
-def _node(kind: str, event: Any, *, is_key: bool) -> Any:
+def _node(kind: str, event: Any) -> Any:
     if kind == "AliasEvent" or event.anchor is not None:
         raise _at(event, "anchors and aliases are refused")
     if event.tag is not None:
@@ -226,7 +224,7 @@ def _node(kind: str, event: Any, *, is_key: bool) -> Any:
     value = event.value
     if event.style in QUOTES:
         return value
-    return None if value in NULLS and not is_key else Plain(value)
+    return None if value in NULLS else Plain(value)
 
 
 def _at(event: Any, message: str) -> DocumentError:

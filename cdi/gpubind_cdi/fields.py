@@ -19,7 +19,6 @@ Reader = Callable[[Any], Value]
 
 UINT32_MAX = 0xFFFF_FFFF
 INT64_MAX = 0x7FFF_FFFF_FFFF_FFFF
-LONGEST_NUMBER = 70  # digits of a 64-bit number in binary, with sign and prefix
 LONGEST_QUOTE = 80
 
 TRUTH = {
@@ -38,9 +37,12 @@ class Plain(str):
 
 def quoted(text: str) -> str:
     """Give `text` in double quotes for a message, on one line, shortened where it is long."""
-    if len(text) > LONGEST_QUOTE:
-        text = text[: LONGEST_QUOTE - 3] + "..."
-    return f'"{printable(text)}"'
+    return f'"{printable(brief(text))}"'
+
+
+def brief(text: str) -> str:
+    """Give `text` shortened where it is too long for a message."""
+    return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 3]}..."
 
 
 def found(value: object) -> str:
@@ -70,7 +72,7 @@ def text(value: Any) -> str:
 
 def whole_number(word: str) -> int | None:
     """Give the number that an unquoted YAML scalar writes, or None."""
-    if len(word) > LONGEST_NUMBER or not word.isascii() or "__" in word:
+    if not word.isascii():
         return None
     digits = word.lstrip("+-")
     if len(word) - len(digits) > 1 or not digits[:1].isdigit():
@@ -78,7 +80,7 @@ def whole_number(word: str) -> int | None:
     octal = len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567_"
     try:
         return int(word, 8 if octal else 0)
-    except ValueError:
+    except ValueError:  # no number, or one with thousands of digits
         return None
 
 
@@ -92,7 +94,9 @@ def number(lowest: int, highest: int) -> Reader[int]:
         if not isinstance(value, int) or isinstance(value, bool):
             raise DocumentError(f"expected a whole number, found {found(value)}")
         if not lowest <= value <= highest:
-            raise DocumentError(f"expected a number from {lowest} to {highest}, found {value}")
+            raise DocumentError(
+                f"expected a number from {lowest} to {highest}, found {brief(str(value))}"
+            )
         return value
 
     return read

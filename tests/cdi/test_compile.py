@@ -348,6 +348,13 @@ def test_a_change_while_compiling_makes_the_stamp_stale(tmp_path: Path) -> None:
     assert any(core_config.stamp(path) != known for path, known in stamps.items())
 
 
+def test_nothing_is_read_in_the_tick_of_its_last_change(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes(b"x")
+    sources.read(str(path), {os.geteuid()})
+    assert time.time_ns() - os.stat(path).st_ctime_ns >= sources.TICK_NS
+
+
 def test_thousands_of_bad_files_take_a_bounded_time(tmp_path: Path) -> None:
     etc = lay(tmp_path / "etc", good=cdidocs.spec())
     for number in range(2000):

@@ -163,28 +163,40 @@ def test_the_ending_says_the_format_else_the_first_brace(
     assert document.is_json(name, data) is is_json
 
 
+BLOCK = b"".join(b" " * depth + b"-\n" for depth in range(2000))
 BOMBS = {
-    "deep list": (b"[" * 1_000_000, "x.yaml"),
-    "deep object": (b'{"a":' * 1_000_000, "x.json"),
-    "deep block": (b"".join(b" " * depth + b"-\n" for depth in range(2000)), "x.yaml"),
-    "many nodes": (b"- \n" * 4_000_000, "x.yaml"),
-    "many keys": (b"".join(b"k%d:\n" % number for number in range(500_000)), "x.yaml"),
-    "many equal keys": (b"{" + b'"a":1,' * 500_000 + b'"a":1}', "x.json"),
-    "many anchors": (b"".join(b"- &a%d x\n" % number for number in range(100_000)), "x.yaml"),
-    "many documents": (b"---\n" * 1_000_000, "x.yaml"),
-    "too large": (b" " * (document.MAX_SIZE + 1), "x.yaml"),
-    "long key": (b"? " + b"a" * 4_000_000, "x.yaml"),
-    "long quoted": (b'"' + b"\\n" * 2_000_000, "x.yaml"),
+    "deep list": (b"[" * 1_000_000, "x.yaml", "nested deeper than 32"),
+    "deep object": (b'{"a":' * 1_000_000, "x.json", "nested deeper than 32"),
+    "closed list": (b"[" * 33 + b"]" * 33, "x.json", "nested deeper than 32"),
+    "closed list of YAML": (b"[" * 33 + b"]" * 33, "x.yaml", "nested deeper than 32"),
+    "deep block": (BLOCK, "x.yaml", "nested deeper than 32"),
+    "many nodes": (b"- \n" * 4_000_000, "x.yaml", "more than 250000 nodes"),
+    "many keys": (
+        b"".join(b"k%d:\n" % number for number in range(500_000)),
+        "x.yaml",
+        "more than 250000 nodes",
+    ),
+    "many equal keys": (b"{" + b'"a":1,' * 500_000 + b'"a":1}', "x.json", "stands twice"),
+    "many anchors": (b"- &a x\n" * 100_000, "x.yaml", "anchors and aliases are refused"),
+    "many documents": (b"--- a\n" * 1_000_000, "x.yaml", "more than one document"),
+    "too large": (b"a" * (document.MAX_SIZE + 1), "x.yaml", "larger than 16 MiB"),
+    "long key": (b"? " + b"a" * 4_000_000, "x.yaml", 'unknown field "aaa'),
+    "long quoted": (b'"' + b"\\n" * 2_000_000, "x.yaml", "not YAML"),
 }
 
 
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_bomb_is_refused_soon(kind: str) -> None:
-    data, name = BOMBS[kind]
+    data, name, message = BOMBS[kind]
     start = time.process_time()
-    with pytest.raises(DocumentError):
+    with pytest.raises(DocumentError, match=message):
         Spec.parse(document.load(data, name))
     assert time.process_time() - start < 5  # seconds; each takes well under one
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.yaml"])
+def test_the_deepest_that_is_taken_is_32(name: str) -> None:
+    assert document.load(b"[" * 32 + b"1" + b"]" * 32, name)
 
 
 def test_our_own_files_get_their_types() -> None:

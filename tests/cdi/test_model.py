@@ -74,7 +74,9 @@ def test_values_do_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         Mount().host_path = "/x"  # type: ignore[misc] # that it can't is the claim
     assert len({Mount(), Mount(), Mount(type="bind")}) == 2
-    assert hash(Spec(annotations={"a": "b"})) == hash(Spec(annotations={"c": "d"}))
+    one, other = Device(annotations={"a": "b"}), Device(annotations={"c": "d"})
+    assert one != other
+    assert hash(Spec(annotations={"a": "b"}, devices=(one,))) == hash(Spec(devices=(other,)))
 
 
 def test_the_kind_splits_at_the_first_slash() -> None:
@@ -105,6 +107,11 @@ def test_the_kind_splits_at_the_first_slash() -> None:
             IntelRdt,
             {"enableMonitoring": 1},
             "expected true or false, found int at enableMonitoring",
+        ),
+        (
+            DeviceNode,
+            {"uid": 10**4000},
+            f"expected a number from 0 to 4294967295, found 1{'0' * 76}... at uid",
         ),
         (Device, {"annotations": {"a": 1}}, "expected text, found int at annotations.a"),
         (

@@ -157,6 +157,11 @@ def test_what_is_allowed_but_unwise_is_a_warning(edits: dict[str, Any], warning:
     assert told == [warning.replace(" at ", " at devices[0].containerEdits.")]
 
 
+def test_a_missing_name_is_not_also_a_repeated_one() -> None:
+    spec = Spec.parse(cdidocs.spec(cdidocs.device(netDevices=[{}, {}]), cdiVersion="1.1.0"))
+    assert {problem.message for problem in validate.problems(spec)} == {"missing name"}
+
+
 @pytest.mark.parametrize("variable", ["A=1\nLD_PRELOAD=/x", "A=\0"])
 def test_a_variable_with_newline_or_nul_is_read_and_never_written(variable: str) -> None:
     shown = repr(variable)[1:-1]

@@ -119,6 +119,4 @@ def _arguments(args: tuple[str, ...], rewrite: Rewrite) -> tuple[str, ...]:
 def _argument(word: str, rewrite: Rewrite) -> str:
     """Rewrite a word that is a path, a pair `a::b` of them, or `--option=` and either."""
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    if not equals and option:
-        return word
     return option + equals + "::".join(rewrite(side) for side in value.split("::"))
