@@ -89,37 +89,45 @@ def generate(
     where there is no driver, no GPU, or they do not fit together, DocumentError where the result
     would break a rule of CDI.
     """
-    strategies = namer.checked(options.device_name_strategies)
-    hooks = _hooks(options)
     if system is None:
         if drivers.holds_system(root):
             return generate(options, gpus, root, dev_root, root)
         with Root("/") as host:
             return generate(options, gpus, root, dev_root, host)
+    strategies = namer.checked(options.device_name_strategies)
+    hooks = _hooks(options)
     driver = look(options, root, dev_root, system, gpus.driver_version())
     chosen = select.devices(options.device_ids, gpus.gpus(), gpus.faults())
     devices, lost = _devices(driver, strategies, chosen)
     lost = (*(_unreadable(fault.index, fault.message) for fault in gpus.faults()), *lost)
     if not devices and select.NONE not in options.device_ids:
         raise _no_gpu(driver, lost)
-    common = _common(options, driver)
-    entries = {names: _without(found, hooks) for names, found in devices.items()}
-    common = _without(common, hooks)
-    full = Spec(
-        kind=f"{options.vendor}/{options.device_class}",
-        devices=tuple(sorted(_described(options, entries), key=lambda device: device.name)),
-        container_edits=_common_edits(options, common),
-    )
-    spec, left_out = limit.fit(full, options.cdi_version_max)
-    validate.check(spec, writing=True)
-    absent = (*lost, *common.missing, *(one for found in entries.values() for one in found.missing))
+    common = _without(_common(options, driver), hooks)
+    devices = {names: _without(found, hooks) for names, found in devices.items()}
+    spec, left_out = _spec(options, common, devices)
+    absent = [*lost, *common.missing, *(one for found in devices.values() for one in found.missing)]
+    absent += _empty(options, gpus)
     return Generated(
         spec=spec,
-        sidecar=sidecar_writer.document(driver, gpus.cuda_version(), gpus.gpus(), common, entries),
+        sidecar=sidecar_writer.document(driver, gpus.cuda_version(), gpus.gpus(), common, devices),
         missing=tuple(dict.fromkeys(one for one in absent if one.required)),
         explain_missing=tuple(dict.fromkeys(one for one in absent if not one.required)),
         left_out=left_out,
     )
+
+
+def _spec(
+    options: Options, common: Found, devices: Mapping[tuple[str, ...], Found]
+) -> tuple[Spec, tuple[str, ...]]:
+    """Give the valid spec and what the oldest engine's version cost."""
+    full = Spec(
+        kind=f"{options.vendor}/{options.device_class}",
+        devices=tuple(sorted(_described(options, devices), key=lambda device: device.name)),
+        container_edits=_common_edits(options, common),
+    )
+    spec, left_out = limit.fit(full, options.cdi_version_max)
+    validate.check(spec, writing=True)
+    return spec, left_out
 
 
 def look(options: Options, root: Root, dev_root: Root, system: Root, reported: str = "") -> Driver:
@@ -257,6 +265,19 @@ def _hook(options: Options, found: Found) -> Iterator[Hook]:
         name = (base, "hook") if base == "nvidia-ctk" else (base,)
         args = (*name, *words.of(operations))
         yield Hook(hook_name="createContainer", path=options.hook_path, args=args, env=HOOK_ENV)
+
+
+def _empty(options: Options, gpus: GpuSource) -> list[Missing]:
+    """Name the GPUs that no device stands for."""
+    return [
+        Missing(
+            what=f"{select.Chosen(gpu=gpu)}",
+            reason="MIG is enabled, and it has no MIG devices",
+            required=False,
+        )
+        for gpu in gpus.gpus()
+        if gpu.mig_enabled and not gpu.mig and not options.device_ids
+    ]
 
 
 def _unreadable(index: int, message: str) -> Missing:

@@ -64,7 +64,7 @@ class Nvml(inventory.Source):
         finally:
             os.close(fd)
         name = f"{root.outer(found.path)}, {_module(root)}"
-        super().__init__(lambda: _told(_heard(process, timeout), name))
+        super().__init__(lambda: told(_heard(process, timeout), name))
 
 
 def _library(root: Root, search_paths: Sequence[str]) -> tuple[int, library.Library]:
@@ -120,7 +120,7 @@ def _heard(process: child.Child, timeout: float) -> bytes:
         ) from None
 
 
-def _told(data: bytes, name: str) -> inventory.Inventory:
+def told(data: bytes, name: str) -> inventory.Inventory:
     """Read the child's answer; `name` says which library and module, for the message."""
     try:
         answered = document.load(data, "NVML's answer.json")

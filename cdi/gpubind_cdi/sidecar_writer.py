@@ -9,9 +9,9 @@ from gpubind import VERSION
 from gpubind_cdi import sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from gpubind_cdi.discover.found import Found
+    from gpubind_cdi.discover.found import Entry, Found, Link
     from gpubind_cdi.driver import Driver
     from gpubind_cdi.gpu import Gpu
     from gpubind_cdi.libraries import Use
@@ -40,29 +40,28 @@ def document(
         "generator": f"gpubind {VERSION}",
         "driver": {"version": driver.version, "root": driver.root.path, "cuda": cuda},
         "gpus": [_gpu(gpu) for gpu in gpus],
-        "items": {
-            place: _use(use)
-            for found in every
-            for place, use in (
-                *((node.path, node.use) for node in found.nodes),
-                *((mount.container, mount.use) for mount in found.mounts),
-            )
-        },
+        "items": {place: _use(use) for found in every for place, use in _items(found)},
         "links": links,
-        "libraries": [
-            {
-                "path": entry.path,
-                "arch": entry.machine,
-                "capabilities": list(entry.capabilities),
-            }
-            for entry in common.entries
-        ],
+        "libraries": [_library(entry) for entry in common.entries],
         "folders": list(common.folders),
         "inputs": [list(one) for one in common.inputs],
     }
 
 
-def _link(link: Any, names: Sequence[str]) -> dict[str, Any]:
+def _items(found: Found) -> Iterator[tuple[str, Use]]:
+    yield from ((node.path, node.use) for node in found.nodes)
+    yield from ((mount.container, mount.use) for mount in found.mounts)
+
+
+def _library(entry: Entry) -> dict[str, Any]:
+    return {
+        "path": entry.path,
+        "arch": entry.machine,
+        "capabilities": list(entry.capabilities),
+    }
+
+
+def _link(link: Link, names: Sequence[str]) -> dict[str, Any]:
     return {
         "link": link.link,
         "target": link.target,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What discovery finds in a driver root: libraries with their links, files, sockets, nodes."""
+"""The driver's libraries are found with their links and their entries for the loader."""
 
 from __future__ import annotations
 
@@ -7,47 +7,18 @@ from typing import TYPE_CHECKING
 
 import driver_roots
 import pytest
-from driver_roots import FIFO, LIBRARIES, SOCKET, VERSION, Char, lib, needs_nodes
-from gpubind_cdi.discover import files, nodes, shared
-from gpubind_cdi.driver import Driver
-from gpubind_cdi.lookup import library
-
-from gpubind.root import Root
+from discovery import links, look, required
+from driver_roots import FIFO, LIBRARIES, VERSION, Char, lib
+from gpubind_cdi.discover import shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from driver_roots import Tree
-    from gpubind_cdi.discover.found import Found
 
 V = VERSION
 CURRENT = f"{LIBRARIES}/nvidia/current"
 NARROW = "/usr/lib/i386-linux-gnu"
-
-
-def look(
-    folder: Path, tree: Tree, find: Callable[[Driver], Found], machine: str = "x86_64"
-) -> Found:
-    with Root(driver_roots.grow(folder, tree)) as root:
-        return find(
-            Driver(
-                root=root,
-                dev_root=root,
-                system=root,
-                version=V,
-                machine=machine,
-                folders=library.folders(root),
-            )
-        )
-
-
-def links(found: Found) -> dict[str, str]:
-    return {link.link: link.target for link in found.links}
-
-
-def required(found: Found) -> list[str]:
-    return [str(one) for one in found.missing if one.required]
 
 
 def test_a_healthy_driver_lacks_nothing(tmp_path: Path) -> None:
@@ -199,164 +170,3 @@ def test_links_that_programs_expect_are_made(
 ) -> None:
     tree: Tree = {f"{LIBRARIES}/{library_name}.{V}": lib(f"{library_name}.0")}
     assert links(look(tmp_path, tree, shared.discover))[f"{LIBRARIES}/{link}"] == target
-
-
-def test_a_program_is_mounted_by_the_name_it_is_found_under(tmp_path: Path) -> None:
-    tree: Tree = {
-        "/usr/lib/nvidia/current/bin/nvidia-smi": "x",
-        "/etc/alternatives/smi": "-> /usr/lib/nvidia/current/bin/nvidia-smi",
-        "/usr/bin/nvidia-smi": "-> /etc/alternatives/smi",
-        "/usr/bin/nvidia-imex": None,
-        "/opt/bin/nvidia-debugdump": "x",
-    }
-    found = look(tmp_path, tree, files.programs)
-    assert [(mount.host, mount.container) for mount in found.mounts] == [
-        (f"{tmp_path}/usr/lib/nvidia/current/bin/nvidia-smi", "/usr/bin/nvidia-smi")
-    ]
-    assert required(found) == []
-
-
-def test_x_modules_are_found_in_the_drivers_and_the_servers_folders(tmp_path: Path) -> None:
-    own = f"{LIBRARIES}/nvidia/xorg"
-    tree: Tree = {
-        "/usr/lib/xorg/modules/drivers/nvidia_drv.so": "x",
-        f"{own}/libglxserver_nvidia.so.{V}": "x",
-        f"{own}/libglxserver_nvidia.so.535.1": "x",
-    }
-    found = look(tmp_path, tree, lambda one: files.modules(one, [LIBRARIES]))
-    assert [mount.container for mount in found.mounts] == [
-        "/usr/lib/xorg/modules/drivers/nvidia_drv.so",
-        f"{own}/libglxserver_nvidia.so.{V}",
-    ]
-    assert links(found) == {f"{own}/libglxserver_nvidia.so": f"libglxserver_nvidia.so.{V}"}
-
-
-def test_firmware_comes_from_every_folder_the_kernel_looks_in(tmp_path: Path) -> None:
-    tree: Tree = {
-        "/proc/sys/kernel/osrelease": "6.1.0-test\n",
-        "/sys/module/firmware_class/parameters/path": "/opt/fw\n",
-        f"/lib/firmware/6.1.0-test/nvidia/{V}/gsp_tu10x.bin": "x",
-        f"/lib/firmware/nvidia/{V}/gsp_ga10x.bin": "x",
-        f"/opt/fw/nvidia/{V}/gsp.bin": "x",
-        f"/lib/firmware/nvidia/{V}/other.bin": "x",
-        "/lib/firmware/nvidia/535.1/gsp.bin": "x",
-    }
-    found = look(tmp_path, tree, files.firmware)
-    assert [mount.container for mount in found.mounts] == [
-        f"/opt/fw/nvidia/{V}/gsp.bin",
-        f"/lib/firmware/6.1.0-test/nvidia/{V}/gsp_tu10x.bin",
-        f"/lib/firmware/nvidia/{V}/gsp_ga10x.bin",
-    ]
-
-
-def test_configuration_has_one_place_in_the_container(tmp_path: Path) -> None:
-    tree: Tree = {
-        "/usr/share/vulkan/icd.d/nvidia_icd.json": "x",
-        "/vulkan/icd.d/nvidia_layers.json": "x",
-        "/usr/local/share/glvnd/egl_vendor.d/10_nvidia.json": "x",
-        "/usr/share/glvnd/egl_vendor.d/10_nvidia.json": "x",
-        "/etc/OpenCL/vendors/nvidia.icd": FIFO,
-    }
-    found = look(tmp_path, tree, files.configs)
-    assert {mount.container: mount.host for mount in found.mounts} == {
-        "/etc/vulkan/icd.d/nvidia_icd.json": f"{tmp_path}/usr/share/vulkan/icd.d/nvidia_icd.json",
-        "/etc/vulkan/icd.d/nvidia_layers.json": f"{tmp_path}/vulkan/icd.d/nvidia_layers.json",
-        "/usr/share/glvnd/egl_vendor.d/10_nvidia.json": (
-            f"{tmp_path}/usr/local/share/glvnd/egl_vendor.d/10_nvidia.json"
-        ),
-    }
-    given = look(tmp_path, {}, lambda one: files.configs(one, ["/usr/share"]))
-    assert len(given.mounts) == 2
-
-
-def test_a_socket_must_be_one_and_is_mounted_writable(tmp_path: Path) -> None:
-    tree: Tree = {
-        "/run/nvidia-persistenced/socket": SOCKET,
-        "/run/nvidia-fabricmanager/socket": "a file",
-    }
-    (mount,) = look(tmp_path, tree, files.sockets).mounts
-    assert mount.container == "/run/nvidia-persistenced/socket"
-    assert mount.options == ("nosuid", "nodev", "rbind", "rprivate", "noexec")
-
-
-def test_the_mps_pipe_folder_is_required_when_it_is_asked_for(tmp_path: Path) -> None:
-    tree: Tree = {"/tmp/nvidia-mps/control": FIFO}
-    found = look(tmp_path, tree, lambda one: files.mps_pipe(one, "/tmp/nvidia-mps"))
-    assert [mount.container for mount in found.mounts] == ["/tmp/nvidia-mps"]
-    absent = look(tmp_path, {}, lambda one: files.mps_pipe(one, "/tmp/nvidia-mps/control"))
-    assert [one.split(" ")[0] for one in required(absent)] == ["/tmp/nvidia-mps/control"]
-
-
-@needs_nodes
-def test_control_nodes_have_their_numbers_and_host_paths(tmp_path: Path) -> None:
-    found = look(tmp_path, driver_roots.control(), nodes.control)
-    assert [(one.path, one.host, one.major, one.minor, one.mode) for one in found.nodes] == [
-        ("/dev/nvidiactl", f"{tmp_path}/dev/nvidiactl", 195, 255, 0o666),
-        ("/dev/nvidia-uvm", f"{tmp_path}/dev/nvidia-uvm", 510, 0, 0o666),
-        ("/dev/nvidia-uvm-tools", f"{tmp_path}/dev/nvidia-uvm-tools", 510, 1, 0o666),
-        ("/dev/nvidia-modeset", f"{tmp_path}/dev/nvidia-modeset", 195, 254, 0o666),
-    ]
-    assert found.missing == ()
-
-
-def test_a_node_that_is_none_is_missing_with_what_to_do(tmp_path: Path) -> None:
-    tree: Tree = {"/dev/nvidiactl": "a file", "/dev/nvidia-uvm": "-> nowhere"}
-    found = look(tmp_path, tree, nodes.control)
-    assert required(found) == [
-        "/dev/nvidiactl (control node of the driver): not a character device; "
-        "load the kernel module nvidia and run nvidia-modprobe",
-        "/dev/nvidia-uvm (unified memory): no such file or directory; run nvidia-modprobe -u -c 0",
-    ]
-
-
-@needs_nodes
-def test_a_node_behind_a_link_is_described_where_it_is(tmp_path: Path) -> None:
-    tree: Tree = {"/dev/nvidia0": "-> /dev/real", "/dev/real": Char(195, 0)}
-    (node,) = look(tmp_path, tree, lambda one: nodes.gpu(one, driver_roots.gpu(0))).nodes
-    assert (node.path, node.host) == ("/dev/nvidia0", f"{tmp_path}/dev/real")
-
-
-@needs_nodes
-def test_drm_nodes_come_from_the_gpus_own_bus_address(tmp_path: Path) -> None:
-    drm = "/sys/bus/pci/devices/0000:01:00.0/drm"
-    tree: Tree = {
-        "/dev/nvidia0": Char(195, 0),
-        **{f"{drm}/{name}": None for name in ("card1", "controlD65", "renderD128", "card", "x1")},
-        "/dev/dri/card1": Char(226, 1, 0o660),
-        "/dev/dri/card2": Char(226, 2, 0o660),
-        "/dev/dri/by-path/pci-0000:01:00.0-card": "-> ../card1",
-        "/dev/dri/by-path/pci-0000:01:00.0-render": "-> ../renderD128",
-    }
-    found = look(tmp_path, tree, lambda one: nodes.gpu(one, driver_roots.gpu(0)))
-    assert [one.path for one in found.nodes] == ["/dev/nvidia0", "/dev/dri/card1"]
-    assert links(found) == {"/dev/dri/by-path/pci-0000:01:00.0-card": "../card1"}
-    assert [one.what for one in found.missing] == ["/dev/dri/renderD128 (DRM render node)"]
-    assert required(found) == []
-
-
-@needs_nodes
-@pytest.mark.parametrize("profile", ["1g.10gb", "1g.10gb+gfx"])
-def test_a_mig_device_is_its_parent_and_two_capabilities(tmp_path: Path, profile: str) -> None:
-    tree: Tree = {
-        "/dev/nvidia0": Char(195, 0),
-        "/dev/nvidia-caps/nvidia-cap12": Char(508, 12, 0o444),
-        "/dev/nvidia-caps/nvidia-cap13": Char(508, 13, 0o444),
-        "/sys/bus/pci/devices/0000:01:00.0/drm/card1": None,
-        "/dev/dri/card1": Char(226, 1, 0o660),
-    }
-    minors = {"gpu0/gi3/access": 12, "gpu0/gi3/ci0/access": 13, "gpu0/gi4/access": 21}
-    part = driver_roots.mig(0, 3, profile)
-    found = look(tmp_path, tree, lambda one: nodes.mig(one, driver_roots.gpu(0), part, minors))
-    graphics = ["/dev/dri/card1"] if "gfx" in profile else []
-    assert [one.path for one in found.nodes] == [
-        "/dev/nvidia0",
-        "/dev/nvidia-caps/nvidia-cap12",
-        "/dev/nvidia-caps/nvidia-cap13",
-        *graphics,
-    ]
-    other = driver_roots.mig(1, 4)
-    lacking = look(tmp_path, {}, lambda one: nodes.mig(one, driver_roots.gpu(0), other, minors))
-    assert [one.partition(":")[0] for one in required(lacking)] == [
-        "/dev/nvidia-caps/nvidia-cap21 (MIG capability)",
-        "gpu0/gi4/ci0/access (MIG capability)",
-    ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a driver root to a spec: whole specs against golden files, options, partial results."""
+"""From a driver root to a spec: whole specs against golden files, and the options."""
 
 from __future__ import annotations
 
@@ -8,94 +8,24 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import driver_roots
 import pytest
-from driver_roots import LIBRARIES, VERSION, Char, Known, lib, needs_nodes
+from driver_roots import LIBRARIES, VERSION, needs_nodes
+from generated_hosts import PARTS, PLAIN, TWO, again, made, names, node_paths, parts, two
 from gpubind_cdi import document, files
-from gpubind_cdi.generate import Generated, Options, generate
-from gpubind_cdi.gpu import Fault
 from gpubind_cdi.model import Spec
 
 from gpubind import words
-from gpubind.errors import DocumentError, ToolkitError, UsageError
-from gpubind.root import Root
+from gpubind.errors import DocumentError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from driver_roots import Tree
+    from gpubind_cdi.generate import Generated
     from gpubind_cdi.gpu import GpuSource
 
 pytestmark = needs_nodes
 
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "golden")
-TWO = Known([driver_roots.gpu(0), driver_roots.gpu(1)])
-PARTS = Known(
-    [
-        driver_roots.gpu(0, driver_roots.mig(0, 1), driver_roots.mig(1, 2)),
-        driver_roots.gpu(1, mig_enabled=True),
-        driver_roots.gpu(2),
-    ]
-)
-PLAIN = Options(machine="x86_64")
-
-
-def two() -> dict[str, Any]:
-    """Give the tree of a small host with two GPUs, one of them with a display."""
-    return {
-        **driver_roots.driver(),
-        **driver_roots.control(),
-        "/dev/nvidia0": Char(195, 0),
-        "/dev/nvidia1": Char(195, 1),
-        "/sys/bus/pci/devices/0000:01:00.0/drm/card0": None,
-        "/sys/bus/pci/devices/0000:01:00.0/drm/renderD128": None,
-        "/dev/dri/card0": Char(226, 0, 0o660),
-        "/dev/dri/renderD128": Char(226, 128, 0o660),
-        "/dev/dri/by-path/pci-0000:01:00.0-card": "-> ../card0",
-        "/dev/dri/by-path/pci-0000:01:00.0-render": "-> ../renderD128",
-        f"{LIBRARIES}/libEGL_nvidia.so.{VERSION}": lib("libEGL_nvidia.so.0"),
-        f"/usr/lib/i386-linux-gnu/libcuda.so.{VERSION}": lib("libcuda.so.1", "i386"),
-        f"{LIBRARIES}/vdpau/libvdpau_nvidia.so.{VERSION}": lib("libvdpau_nvidia.so.1"),
-        "/usr/bin/nvidia-smi": "x",
-        f"/lib/firmware/nvidia/{VERSION}/gsp_ga10x.bin": "x",
-        "/usr/share/glvnd/egl_vendor.d/10_nvidia.json": "{}",
-        "/run/nvidia-persistenced/socket": driver_roots.SOCKET,
-    }
-
-
-def parts() -> dict[str, Any]:
-    """Give the tree of a host with one partitioned GPU, one ready for it and a whole one."""
-    caps = {f"/dev/nvidia-caps/nvidia-cap{n}": Char(508, n, 0o444) for n in (12, 13, 21, 22)}
-    return {
-        **driver_roots.driver(),
-        **driver_roots.control(),
-        **{f"/dev/nvidia{index}": Char(195, index) for index in range(3)},
-        **caps,
-        "/proc/driver/nvidia-caps/mig-minors": (
-            "config 1\ngpu0/gi1/access 12\ngpu0/gi1/ci0/access 13\n"
-            "gpu0/gi2/access 21\ngpu0/gi2/ci0/access 22\n"
-        ),
-    }
-
-
-def made(folder: Path, tree: Tree, gpus: GpuSource = TWO, options: Options = PLAIN) -> Generated:
-    with Root(driver_roots.grow(folder, tree)) as root:
-        return generate(options, gpus, root, root)
-
-
-def again(folder: Path, gpus: GpuSource = TWO, options: Options = PLAIN) -> Generated:
-    with Root(str(folder)) as root:
-        return generate(options, gpus, root, root)
-
-
-def names(generated: Generated) -> list[str]:
-    return [device.name for device in generated.spec.devices]
-
-
-def node_paths(generated: Generated, name: str) -> list[str]:
-    device = next(device for device in generated.spec.devices if device.name == name)
-    return [node.path for node in device.container_edits.device_nodes]
 
 
 def hook_words(generated: Generated) -> list[str]:
@@ -219,6 +149,8 @@ def test_a_partitioned_gpu_stands_for_its_parts_unless_asked_for(
     found = made(tmp_path, parts(), PARTS, options)
     assert names(found) == want
     assert nodes is None or node_paths(found, want[0]) == nodes
+    empty = f"GPU 1 ({PARTS.known[1].uuid}): MIG is enabled, and it has no MIG devices"
+    assert (empty in map(str, found.explain_missing)) == (ids == ())
 
 
 def test_all_holds_every_node_once(tmp_path: Path) -> None:
@@ -319,110 +251,3 @@ def test_a_spec_that_would_break_a_rule_is_not_given(
     with pytest.raises(DocumentError) as caught:
         made(tmp_path, two(), options=replace(PLAIN, **options))
     assert place in caught.value.path
-
-
-def missing(generated: Generated) -> list[str]:
-    return [str(one) for one in generated.missing]
-
-
-def test_a_gpu_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
-    gpus = Known([driver_roots.gpu(0)], [Fault(index=1, message="GPU is lost")])
-    found = made(tmp_path, two(), gpus)
-    assert "0" in names(found)
-    assert missing(found) == ["GPU 1: could not be read: GPU is lost"]
-    with pytest.raises(UsageError, match=r"GPU 1 could not be read: GPU is lost"):
-        again(tmp_path, gpus, replace(PLAIN, device_ids=("1",)))
-
-
-@pytest.mark.parametrize("node", [None, "a file", "-> gone"])
-def test_a_gpu_without_its_node_is_left_out_and_named(tmp_path: Path, node: str | None) -> None:
-    found = made(tmp_path, {**two(), "/dev/nvidia1": node})
-    assert names(found) == ["0", TWO.known[0].uuid, "all"]
-    (line,) = missing(found)
-    assert line.startswith(f"GPU 1 ({TWO.known[1].uuid}): left out: /dev/nvidia1 (GPU): ")
-    assert line.endswith("; run nvidia-modprobe -c 1")
-
-
-def test_a_mig_device_without_its_capability_is_left_out_and_named(tmp_path: Path) -> None:
-    tree = parts()
-    del tree["/dev/nvidia-caps/nvidia-cap22"]
-    found = made(tmp_path, tree, PARTS, replace(PLAIN, device_name_strategies=("index",)))
-    assert names(found) == ["0:0", "2", "all"]
-    assert missing(found)[0].startswith("MIG device 0:1 (MIG-1")
-
-
-@pytest.mark.parametrize("gone", ["/dev/nvidiactl", f"{LIBRARIES}/libcuda.so.{VERSION}"])
-def test_what_is_required_and_gone_is_named_and_the_rest_described(
-    tmp_path: Path, gone: str
-) -> None:
-    tree = two()
-    del tree[gone]
-    found = made(tmp_path, tree)
-    assert len(found.missing) == 1
-    assert os.path.basename(gone) in missing(found)[0]
-    assert len(found.spec.container_edits.mounts) >= 6
-
-
-def test_what_a_healthy_host_may_lack_is_not_missing(tmp_path: Path) -> None:
-    found = made(tmp_path, two())
-    assert found.missing == ()
-    assert "nvidia-imex (memory export between nodes): not found" in [
-        str(one) for one in found.explain_missing
-    ]
-
-
-@pytest.mark.parametrize(
-    ("gpus", "gone", "message"),
-    [
-        (Known(), (), "the driver serves none [DRV-NO-GPU]"),
-        (Known(lost=[Fault(index=0, message="lost")]), (), "GPU 0: could not be read: lost"),
-        (TWO, ("/dev/nvidia0", "/dev/nvidia1"), "GPU 1 ("),
-        (replace(TWO, version="535.1"), (), "kernel module is 550.54.15, NVML says 535.1"),
-        (replace(TWO, version="../.."), (), "[DRV-VERSION]"),
-    ],
-)
-def test_without_any_gpu_or_a_fitting_driver_there_is_no_spec(
-    tmp_path: Path, gpus: GpuSource, gone: Sequence[str], message: str
-) -> None:
-    tree = {name: content for name, content in two().items() if name not in gone}
-    with pytest.raises(ToolkitError) as caught:
-        made(tmp_path, tree, gpus)
-    assert message in str(caught.value)
-
-
-def test_the_device_none_needs_no_gpu(tmp_path: Path) -> None:
-    found = made(tmp_path, two(), Known(), replace(PLAIN, device_ids=("none",)))
-    assert found.spec.devices[0].container_edits.env == ("NVCT_EMPTY_DEVICE=",)
-
-
-def test_device_nodes_may_come_from_another_root(tmp_path: Path) -> None:
-    driver_root = driver_roots.grow(tmp_path / "driver", driver_roots.driver())
-    tree = {name: content for name, content in two().items() if name.startswith("/dev/")}
-    dev_root = driver_roots.grow(tmp_path / "host", tree)
-    with Root(driver_root) as root, Root(dev_root) as devices:
-        found = generate(PLAIN, TWO, root, devices)
-    edits = found.spec.container_edits
-    assert {node.host_path.removesuffix(node.path) for node in edits.device_nodes} == {dev_root}
-    assert all(mount.host_path.startswith(f"{driver_root}/") for mount in edits.mounts)
-
-
-def test_a_hostile_root_leads_nowhere_else(tmp_path: Path) -> None:
-    outside = driver_roots.grow(tmp_path / "outside", {"/secret": "x", **two()})
-    up = "../" * 30
-    tree = {
-        **two(),
-        "/usr/bin/nvidia-smi": f"-> {outside}/secret",
-        f"{LIBRARIES}/libnvidia-cfg.so.{VERSION}": f"-> {up}{outside}/secret",
-        f"{LIBRARIES}/libnvidia-fbc.so.{VERSION}": driver_roots.FIFO,
-        f"{LIBRARIES}/libnvidia-ngx.so.{VERSION}": f"-> libnvidia-ngx.so.{VERSION}",
-        "/lib/firmware": None,
-        f"/lib/firmware/nvidia/{VERSION}": f"-> {outside}",
-        "/etc/vulkan": f"-> {outside}",
-        "/etc/ld.so.cache": b"glibc-ld.so.cache1.1" + b"\xff" * 4096,
-        "/dev/dri/card0": f"-> {outside}/dev/nvidia0",
-        "/sys/module/firmware_class/parameters/path": "../../../outside",
-    }
-    del tree[f"/lib/firmware/nvidia/{VERSION}/gsp_ga10x.bin"]
-    found = made(tmp_path / "root", tree)
-    assert "outside" not in files.text(found).decode()
-    assert found.missing == ()

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NVML's answers become an inventory; each fault of library, driver or GPU has its own message."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import driver_roots
+import pytest
+from driver_roots import FIFO, LIBRARIES, lib
+from gpubind_cdi import gpu, inventory, nvml
+
+from gpubind.errors import ToolkitError
+from gpubind.root import Root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from driver_roots import Tree
+
+NATIVE = {"x86_64": "x86-64", "aarch64": "aarch64"}[os.uname().machine]
+OTHER = "aarch64" if NATIVE == "x86-64" else "x86-64"
+
+
+class Failed(Exception):  # noqa: N818 - stands for pynvml's NVMLError
+    """What the double raises, as pynvml's errors do."""
+
+
+class NotSupported(Failed):
+    """The GPU has no such thing."""
+
+
+class NotFound(Failed):
+    """Nothing is at that index."""
+
+
+class Library:
+    """pynvml's functions over a list of GPUs; `faults` says which call fails for which GPU."""
+
+    NVML_DEVICE_MIG_ENABLE = 1
+    NVMLError = Failed
+    NVMLError_NotSupported = NotSupported
+    NVMLError_FunctionNotFound = NotSupported
+    NVMLError_NotFound = NotFound
+    NVMLError_InvalidArgument = NotFound
+
+    def __init__(self, gpus: list[dict[str, Any]], faults: dict[tuple[str, int], Failed]) -> None:
+        self.gpus = gpus
+        self.failing = faults
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(handle: Any = None, index: int = 0) -> Any:
+            place = handle if isinstance(handle, int) else (handle or {}).get("at", -1)
+            if (name, place) in self.failing:
+                raise self.failing[name, place]
+            return ANSWERS[name](self, handle, index)
+
+        return call
+
+
+def _mig_at(_: Library, handle: dict[str, Any], index: int) -> dict[str, Any]:
+    parts: list[dict[str, Any] | None] = handle["mig"]
+    part = parts[index]
+    if part is None:
+        raise NotFound("Not Found")
+    return part
+
+
+def _mig_mode(_: Library, handle: dict[str, Any], __: int) -> tuple[int, int]:
+    if "mig" not in handle:
+        raise NotSupported("Not Supported")
+    return 1, 1
+
+
+ANSWERS: dict[str, Callable[[Library, Any, int], Any]] = {
+    "nvmlInit": lambda *_: None,
+    "nvmlDeviceGetCount": lambda library, *_: len(library.gpus),
+    "nvmlDeviceGetHandleByIndex": lambda library, handle, _: library.gpus[handle],
+    "nvmlSystemGetDriverVersion": lambda *_: b"550.54.15",
+    "nvmlSystemGetCudaDriverVersion": lambda *_: 12040,
+    "nvmlDeviceGetUUID": lambda _, handle, __: handle["uuid"],
+    "nvmlDeviceGetMinorNumber": lambda _, handle, __: handle["minor"],
+    "nvmlDeviceGetPciInfo": lambda _, handle, __: SimpleNamespace(busId=handle["pci"]),
+    "nvmlDeviceGetName": lambda _, handle, __: handle["name"],
+    "nvmlDeviceGetBrand": lambda _, handle, __: handle.get("brand", 14),
+    "nvmlDeviceGetCudaComputeCapability": lambda *_: (9, 0),
+    "nvmlDeviceGetMigMode": _mig_mode,
+    "nvmlDeviceGetMaxMigDeviceCount": lambda _, handle, __: len(handle["mig"]),
+    "nvmlDeviceGetMigDeviceHandleByIndex": _mig_at,
+    "nvmlDeviceGetGpuInstanceId": lambda _, handle, __: handle["gi"],
+    "nvmlDeviceGetComputeInstanceId": lambda _, handle, __: handle["ci"],
+    "nvmlDeviceGetAttributes_v2": lambda *_: SimpleNamespace(
+        gpuInstanceSliceCount=3, memorySizeMB=40448
+    ),
+}
+
+
+def whole(at: int, **changes: Any) -> dict[str, Any]:
+    facts = {
+        "at": at,
+        "uuid": f"GPU-{at}",
+        "minor": at,
+        "pci": f"00000000:0{at + 1}:00.0",
+        "name": b"NVIDIA H100",
+    }
+    return facts | changes
+
+
+def part(uuid: str, name: str) -> dict[str, Any]:
+    return {"uuid": uuid, "gi": 1, "ci": 2, "name": name}
+
+
+def read(
+    *gpus: dict[str, Any], faults: dict[tuple[str, int], Failed] | None = None
+) -> inventory.Inventory:
+    return inventory.parse(nvml.read(Library(list(gpus), faults or {})))
+
+
+def test_a_gpus_facts_are_read() -> None:
+    found = read(whole(0))
+    assert (found.driver, found.cuda, found.faults) == ("550.54.15", "12.4", ())
+    assert found.gpus == (
+        gpu.Gpu(
+            index=0,
+            uuid="GPU-0",
+            minor=0,
+            pci="0000:01:00.0",
+            name="NVIDIA H100",
+            brand="Nvidia",
+            architecture="9.0",
+        ),
+    )
+
+
+def test_mig_devices_are_read_with_their_profiles() -> None:
+    parts = [part("MIG-a", "NVIDIA H100 MIG 1g.10gb+me"), None, part("MIG-b", "NVIDIA H100")]
+    (one,) = read(whole(0, mig=parts)).gpus
+    assert one.mig_enabled
+    assert [(mig.index, mig.uuid, mig.gi, mig.ci, mig.profile) for mig in one.mig] == [
+        (0, "MIG-a", 1, 2, "1g.10gb+me"),
+        (2, "MIG-b", 1, 2, "3g.40gb"),
+    ]
+
+
+def test_what_older_drivers_do_not_know_stays_empty() -> None:
+    absent = NotSupported("Function Not Found")
+    names = ("nvmlDeviceGetBrand", "nvmlDeviceGetCudaComputeCapability", "nvmlDeviceGetMigMode")
+    faults: dict[tuple[str, int], Failed] = {(name, 0): absent for name in names}
+    faults["nvmlSystemGetCudaDriverVersion", -1] = absent
+    found = read(whole(0), faults=faults)
+    assert (found.cuda, found.gpus[0].brand, found.gpus[0].architecture) == ("", "Unknown", "")
+
+
+PER_GPU = (
+    "nvmlDeviceGetHandleByIndex",
+    "nvmlDeviceGetUUID",
+    "nvmlDeviceGetMinorNumber",
+    "nvmlDeviceGetPciInfo",
+    "nvmlDeviceGetName",
+    "nvmlDeviceGetBrand",
+    "nvmlDeviceGetCudaComputeCapability",
+    "nvmlDeviceGetMigMode",
+)
+
+
+@pytest.mark.parametrize("call", PER_GPU)
+def test_a_gpu_lost_at_any_call_leaves_the_others(call: str) -> None:
+    found = read(whole(0), whole(1), whole(2), faults={(call, 1): Failed("GPU is lost")})
+    assert [one.index for one in found.gpus] == [0, 2]
+    assert found.faults == (gpu.Fault(index=1, message="GPU is lost"),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"uuid": "GPU-0"}, "its uuid GPU-0 is another GPU's"),
+        ({"minor": 0}, "its minor 0 is another GPU's"),
+        ({"minor": -1}, "its minor number is -1"),
+        ({"uuid": ""}, 'expected a UUID like GPU-1b2c, found ""'),
+        ({"uuid": b"GPU-\xff\x00"}, "expected a UUID"),
+        ({"pci": "nonsense"}, "values to unpack"),
+    ],
+)
+def test_a_gpu_that_makes_no_sense_leaves_the_others(changes: dict[str, Any], message: str) -> None:
+    found = read(whole(0), whole(1, **changes))
+    assert [one.index for one in found.gpus] == [0]
+    assert message in found.faults[0].message
+
+
+@pytest.mark.parametrize("call", ["nvmlInit", "nvmlDeviceGetCount", "nvmlSystemGetDriverVersion"])
+def test_a_fault_of_the_whole_driver_is_no_inventory(call: str) -> None:
+    with pytest.raises(Failed):
+        nvml.read(Library([whole(0)], {(call, -1): Failed("Driver Not Loaded")}))
+
+
+def failed(folder: Path, tree: Tree) -> str:
+    with Root(driver_roots.grow(folder, tree)) as root, pytest.raises(ToolkitError) as caught:
+        nvml.Nvml(root).gpus()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is not there"),
+        (lib("libnvidia-ml.so.1", OTHER), f"is libnvidia-ml.so.1 for {OTHER}; install the driver"),
+        (lib("libother.so.1", NATIVE), f"is libother.so.1 for {NATIVE}; install the driver's"),
+        (lib("libnvidia-ml.so.1", NATIVE)[:99], "the file is cut off; install the driver's"),
+        (FIFO, "not a regular file; install the driver's"),
+    ],
+)
+def test_a_library_that_cannot_be_used_is_said_before_it_is_loaded(
+    tmp_path: Path, content: bytes | str | None, message: str
+) -> None:
+    if content is None:
+        said = failed(tmp_path, {f"{LIBRARIES}/libnvidia-ml.so.1": "-> gone"})
+        assert said.startswith(f"no NVIDIA driver in {tmp_path}: no libnvidia-ml.so.1 in ")
+        assert said.endswith("[DRV-NOT-FOUND]")
+        return
+    said = failed(tmp_path, {f"{LIBRARIES}/libnvidia-ml.so.1": content})
+    assert message in said
+    assert said.endswith("[DRV-ARCH]")
+
+
+def test_the_first_library_for_this_machine_is_loaded_and_its_fault_told(tmp_path: Path) -> None:
+    tree: Tree = {
+        "/usr/lib64/libnvidia-ml.so.1": lib("libnvidia-ml.so.1", OTHER),
+        f"{LIBRARIES}/libnvidia-ml.so.5.5": lib("libnvidia-ml.so.1", NATIVE),
+        f"{LIBRARIES}/libnvidia-ml.so.1": "-> libnvidia-ml.so.5.5",
+        "/proc/driver/nvidia/version": driver_roots.KERNEL,
+    }
+    said = failed(tmp_path, tree)
+    place = f"{tmp_path}{LIBRARIES}/libnvidia-ml.so.5.5, kernel module {driver_roots.VERSION}"
+    assert said == f"NVML ({place}): Function Not Found (13); does nvidia-smi work? [DRV-NVML]"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b'{"error": [4, "x"]}', "no permission to open the driver's device nodes; run as root"),
+        (b'{"error": [9, "x"]}', "nvidia is not loaded; run modprobe nvidia [DRV-NOT-LOADED]"),
+        (b'{"error": [18, "x"]}', "have different versions; reboot, or unload"),
+        (b'{"error": [999, "Unknown Error"]}', "Unknown Error (999); does nvidia-smi work?"),
+        (b"", "gave what makes no sense: the file is empty"),
+        (b"{}", "gave what makes no sense"),
+        (b'{"format": 1', "gave what makes no sense: not JSON"),
+    ],
+)
+def test_what_the_child_tells_is_an_error_with_the_next_step(answer: bytes, message: str) -> None:
+    with pytest.raises(ToolkitError) as caught:
+        nvml.told(answer, "lib, kernel module 550")
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(("NVML (lib, kernel module 550): ", "lib, kernel"))
