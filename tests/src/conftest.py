@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of plans share: a root, a canary beside it, two ways to reach them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trees
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(params=[False, True], ids=["openat2", "walking"])
+def walking(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Path]:
+    """Give the folder of a root; beside it lies a canary that must not change."""
+    trees.build(tmp_path / "canary", {"/etc/ld.so.conf.d/x.conf": "/x", "/etc/ld.so.cache": "host"})
+    trees.build(tmp_path / "root")
+    before = trees.seen(tmp_path / "canary")
+    yield tmp_path
+    assert trees.seen(tmp_path / "canary") == before
