@@ -69,33 +69,50 @@ class LdCache:
 
 
 if TYPE_CHECKING:
-    Operation = Link | LdCache
+    from typing import Protocol
+
+    class Special(Protocol):
+        """An operation of `gpubind.operation`."""
+
+        required: bool
+
+        def writes(self) -> tuple[str, ...]:
+            """Give the inner names this changes."""
+
+        def words(self) -> list[str]:
+            """Give the hook's words for this."""
+
+        def do(self, root: Root, done: list[str], notes: list[str]) -> list[ldcache.Entry]:
+            """Act, and give the loader's entries that come before all others."""
+
+    Operation = Link | LdCache | Special
 
 
 def perform(root: Root, operations: Iterable[Operation], notes: list[str]) -> list[str]:
     """Do the operations in a root, in order; give one line for each thing that changed.
 
-    Doing them twice changes nothing the second time. Where the root is read-only, what it lacks is
-    left out and named in `notes`: the container starts, its loader needs LD_LIBRARY_PATH. Raises
+    Doing them twice changes nothing the second time. What is best effort and fails, and what a
+    read-only root lacks, is left out and named in `notes`: the container starts. Raises
     ToolkitError naming what could not be done; what was done before stays, each part whole.
     """
     done: list[str] = []
     denied: list[str] = []
+    first: list[ldcache.Entry] = []
     folders: dict[str, int] = {}
     try:
         for operation in operations:
             try:
                 if isinstance(operation, Link):
                     _link(root, operation, folders, done)
+                elif isinstance(operation, LdCache):
+                    _ldcache(root, operation, first, done)
                 else:
-                    _ldcache(root, operation, done)
+                    first += operation.do(root, done, notes)
             except OSError as error:
                 if error.errno == errno.EROFS:
                     denied.append(str(operation))
-                    continue
-                raise ToolkitError(
-                    f"container's root: {operation}: {error.strerror}", identifier="ROOT-WRITE"
-                ) from error
+                else:
+                    _failed(operation, error, notes)
     finally:
         for fd in folders.values():
             os.close(fd)
@@ -103,6 +120,13 @@ def perform(root: Root, operations: Iterable[Operation], notes: list[str]) -> li
         more = f" and {len(denied) - 1} more" if denied[1:] else ""
         notes.append(f"container's root is read-only, left out: {denied[0]}{more} [ROOT-READONLY]")
     return done
+
+
+def _failed(operation: Operation, error: OSError, notes: list[str]) -> None:
+    message = f"container's root: {operation}: {error.strerror}"
+    if getattr(operation, "required", True):
+        raise ToolkitError(message, identifier="ROOT-WRITE") from error
+    notes.append(f"{message}: left out [ROOT-WRITE]")
 
 
 def _link(root: Root, operation: Link, folders: dict[str, int], done: list[str]) -> None:
@@ -115,10 +139,12 @@ def _link(root: Root, operation: Link, folders: dict[str, int], done: list[str])
         done.append(str(operation))
 
 
-def _ldcache(root: Root, operation: LdCache, done: list[str]) -> None:
+def _ldcache(
+    root: Root, operation: LdCache, first: Sequence[ldcache.Entry], done: list[str]
+) -> None:
     machine = os.uname().machine
     flags = ldcache.FLAGS["aarch64" if machine == "aarch64" else "x86-64"]
-    entries = [ldcache.Entry(*_named(path), flags) for path in operation.libraries]
+    entries = [*first, *(ldcache.Entry(*_named(path), flags) for path in operation.libraries)]
     flags32 = ldcache.FLAGS["i386"]
     entries += [ldcache.Entry(*_named(path), flags32) for path in operation.libraries32]
     folders = [os.fsencode(name) for name in operation.folders]

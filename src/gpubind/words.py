@@ -16,14 +16,23 @@ from gpubind.errors import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import ModuleType
 
     from gpubind.plan import Operation
+
+SPECIAL = {
+    "chmod": "chmod",
+    "enable-cuda-compat": "compat",
+    "disable-device-node-modification": "params",
+    "update-application-profile": "profile",
+}
+"""Hooks that only some containers need, each with its module in `gpubind.operation`."""
 
 OPTIONS = {
     "create-symlinks": ("--link",),
     "update-ldcache": ("--folder", "--library", "--library32", "--ldconfig-path"),
 }
-"""Every hook's options that take a value."""
+"""The options of the hooks every container gets; each takes a value."""
 
 
 class Line:
@@ -43,6 +52,9 @@ def of(operations: Iterable[Operation]) -> list[str]:
     for operation in operations:
         if isinstance(operation, plan.Link):
             links += ["--link", f"{operation.target}::{operation.link}"]
+            continue
+        if not isinstance(operation, plan.LdCache):
+            words += operation.words()
             continue
         words.append("update-ldcache")
         for option, names in (
@@ -65,24 +77,29 @@ def parse(words: list[str]) -> Line:
     words = list(words)[::-1]
     while words:
         name = words.pop()
-        if name.startswith("-"):
-            raise UsageError(f"there is no option {name}", identifier="ARG-OPTION")
-        if name not in OPTIONS:
+        if name in SPECIAL:
+            module = _module(name)
+            line.operations += module.parse(_options(name, module.OPTIONS, words))
+        elif name in OPTIONS:
+            line.operations += _operations(name, _options(name, OPTIONS[name], words))
+        else:
             line.unknown.append(name)
-            while words and words[-1] not in OPTIONS:
+            while words and words[-1] not in OPTIONS and words[-1] not in SPECIAL:
                 words.pop()
-            continue
-        line.operations += _operations(name, _options(name, words))
     return line
 
 
-def _options(name: str, words: list[str]) -> list[tuple[str, str]]:
+def _module(name: str) -> ModuleType:
+    return __import__(f"gpubind.operation.{SPECIAL[name]}", fromlist=["parse"])
+
+
+def _options(name: str, allowed: tuple[str, ...], words: list[str]) -> list[tuple[str, str]]:
     """Take the options of one hook from the reversed words."""
     found = []
     while words and words[-1].startswith("-"):
         word = words.pop()
         option, equals, value = word.partition("=")
-        if option not in OPTIONS[name]:
+        if option not in allowed:
             raise UsageError(f"{name} has no option {option}", identifier="ARG-OPTION")
         if not equals:
             if not words:
