@@ -31,13 +31,13 @@ def decode(data: bytes, name: str) -> Any:
     if start == len(text):
         raise _wrong("the file is empty", name)
     try:
-        value, end = _scanner()(text, start)
+        value, end = _scan(text, start)
     except RecursionError:
         raise _wrong("nested too deeply", name) from None
     except DocumentError as error:
         raise error.of(name) from None
-    except (StopIteration, ValueError, SystemError):
-        raise _wrong(f"broken JSON: {_explain(text)}", name) from None
+    except ValueError as error:
+        raise _wrong(f"broken JSON: {error}", name) from None
     if text[end:].strip(_SPACE):
         raise _wrong(f"text after the end of the document, line {_line(text, end)}", name)
     return value
@@ -58,17 +58,17 @@ def _wrong(message: str, name: str) -> DocumentError:
     return DocumentError(message, file=name)
 
 
-def _explain(text: str) -> str:
-    """Say what is broken, and where: `json` is loaded for it, a start that fails may be slow."""
-    import json
+def _scan(text: str, start: int) -> tuple[Any, int]:
+    """Give the value at `start` and where it ends; what is broken is a ValueError that says so.
 
+    The scanner's error is a class of `json`: where that is not loaded, it can't say what is wrong.
+    """
     try:
-        json.loads(text)
-    except RecursionError:
-        return "nested too deeply"
-    except ValueError as error:
-        return str(error)
-    return "unknown reason"
+        return _scanner()(text, start)
+    except (StopIteration, SystemError):
+        import json
+
+        return json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant), len(text)
 
 
 def _line(text: str, place: int) -> int:
