@@ -82,6 +82,8 @@ def parse(words: list[str]) -> Line:
             line.operations += module.parse(_options(name, module.OPTIONS, words))
         elif name in OPTIONS:
             line.operations += _operations(name, _options(name, OPTIONS[name], words))
+        elif name.startswith("-"):
+            raise UsageError(f"there is no option {name}", identifier="ARG-OPTION")
         else:
             line.unknown.append(name)
             while words and words[-1] not in OPTIONS and words[-1] not in SPECIAL:
