@@ -174,6 +174,19 @@ def test_a_lost_gpu_leaves_the_others_and_status_3(a100: Path, tmp_path: Path) -
     assert outcome.err.startswith("gpubind: missing: GPU 3 (GPU-ad5f5bdc-6bbf-5b81-b791-")
 
 
+def test_a_node_without_device_nodes_says_why(t4: Path, tmp_path: Path) -> None:
+    root = damaged(t4, tmp_path / "node")
+    shutil.rmtree(root / "dev")
+    bare = generate(root)
+    (root / "dev").mkdir()
+    (root / "dev/gpubind-note").write_text("device nodes are absent: for a reason\n")
+    noted = generate(root)
+    assert (bare.status, noted.status) == (1, 1)
+    assert (bare.err.count("\n"), noted.err.count("\n")) == (1, 1)
+    assert noted.err.endswith("; device nodes are absent: for a reason [DRV-NO-GPU]\n")
+    assert "(device nodes are absent: for a" in gpubind("info", "--driver-root", root).out
+
+
 def test_strict_writes_nothing_where_something_is_missing(a100: Path, tmp_path: Path) -> None:
     root, file = damaged(a100, tmp_path / "node"), tmp_path / "cdi/nvidia.yaml"
     (root / "dev/nvidia1").unlink()

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 import stat
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from command_line import gpubind
 from gpubind_cdi.simulated import Simulated
+from simulated_nodes import node, tree
 
 from gpubind.root import Root
 from gpubind_ctl.simulate import kernel, layout, profile
@@ -23,33 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALL = ("desktop", "dgx-a100-mig", "dgx-h100", "t4")
-ROOTLESS = ("/usr/bin/unshare", "--user", "--map-root-user")
 with open("/proc/devices", encoding="utf-8") as devices:
     HOST_DEVICES = devices.read()
-HINT = "name a folder that does not exist, is empty or is an earlier simulated node [SIM-ROOT]"
-
-
-def tree(root: Path) -> dict[str, tuple[Any, ...]]:
-    """Give every entry below `root` with what makes it what it is."""
-    found: dict[str, tuple[Any, ...]] = {}
-    for folder, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            path = os.path.join(folder, name)
-            status = os.lstat(path)
-            facts: tuple[Any, ...] = (stat.filemode(status.st_mode), status.st_rdev, status.st_gid)
-            if stat.S_ISLNK(status.st_mode):
-                facts += (os.readlink(path),)
-            elif stat.S_ISREG(status.st_mode):
-                with open(path, "rb") as file:
-                    facts += (file.read(),)
-            found[os.path.relpath(path, root)] = facts
-    return found
-
-
-def node(name: str, folder: Path) -> Path:
-    root = folder / name
-    layout.lay_out(profile.load(name), str(root))
-    return root
 
 
 def text(root: Path, path: str) -> str:
@@ -255,90 +230,3 @@ def test_a_links_target_is_not_cleared_with_the_node(tmp_path: Path) -> None:
     node("t4", tmp_path)
     assert os.listdir(tmp_path / "precious") == ["file"]
     assert not (root / "link").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "complaint"),
-    [
-        (["--profile", "gtx"], "--profile NAME and --root DIR are needed, or --list"),
-        (["--root", "x"], "--profile NAME and --root DIR are needed, or --list"),
-        (["--profile", "../t4", "--root", "x"], "no profile is called '../t4'; choose one of "),
-        (["--profile", "", "--root", "x"], "no profile is called ''; choose one of desktop, dgx-"),
-        (["--list", "--depth"], "--depth"),
-    ],
-)
-def test_bad_usage_is_one_line_and_status_2(words: list[str], complaint: str) -> None:
-    outcome = gpubind("simulate", *words)
-    assert (outcome.status, outcome.out, outcome.err.count("\n")) == (2, "", 1)
-    assert outcome.err.startswith("gpubind: ")
-    assert complaint in outcome.err
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ({"file": "x"}, "is not empty and holds no gpubind-node.json"),
-        ({"gpubind-node.json": "no json"}, "is not empty and holds no gpubind-node.json"),
-        ({"gpubind-node.json": "[]"}, "is not empty and holds no gpubind-node.json"),
-        ({"gpubind-node.json": '{"other": 1}'}, "is not empty and holds no gpubind-node.json"),
-    ],
-)
-def test_a_folder_with_anything_else_is_refused_untouched(
-    tmp_path: Path, content: dict[str, str], reason: str
-) -> None:
-    for name, words in content.items():
-        (tmp_path / name).write_text(words)
-    before = tree(tmp_path)
-    outcome = gpubind("simulate", "--profile", "t4", "--root", tmp_path)
-    assert (outcome.status, outcome.err) == (1, f"gpubind: {tmp_path} {reason}; {HINT}\n")
-    assert tree(tmp_path) == before
-
-
-def test_an_inventory_that_is_a_link_makes_no_node(tmp_path: Path) -> None:
-    (tmp_path / "there.json").write_text('{"format": 1, "profile": "t4"}')
-    (tmp_path / "gpubind-node.json").symlink_to("there.json")
-    assert gpubind("simulate", "--profile", "t4", "--root", tmp_path).status == 1
-    assert sorted(os.listdir(tmp_path)) == ["gpubind-node.json", "there.json"]
-
-
-@pytest.mark.parametrize("root", ["/", "/../", "/etc/.."])
-def test_the_machines_own_root_is_refused(root: str) -> None:
-    outcome = gpubind("simulate", "--profile", "t4", "--root", root)
-    assert (outcome.status, outcome.out) == (1, "")
-    assert outcome.err == f"gpubind: {root} is the root of this machine; {HINT}\n"
-
-
-def test_a_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    outcome = gpubind("simulate", "--profile", "t4", "--root", tmp_path / "file")
-    assert (outcome.status, (tmp_path / "file").read_text()) == (1, "mine")
-    assert outcome.err == f"gpubind: {tmp_path}/file is not a folder; {HINT}\n"
-
-
-def test_a_root_that_cannot_be_made_says_why() -> None:
-    outcome = gpubind("simulate", "--profile", "t4", "--root", "/proc/nowhere/node")
-    assert (outcome.status, outcome.out) == (1, "")
-    assert outcome.err == "gpubind: /proc/nowhere: No such file or directory [SYS-REFUSED]\n"
-
-
-def test_a_node_with_something_mounted_in_it_is_refused(tmp_path: Path) -> None:
-    root = node("t4", tmp_path)
-    (root / "a b").mkdir()
-    script = 'mount -t tmpfs none "$1/a b" && touch "$1/a b/mine" && shift && "$@"; ls "$0"'
-    shell = ("/usr/bin/unshare", "-Urm", "/bin/sh", "-c", script, f"{root}/a b", str(root))
-    outcome = gpubind("simulate", "--profile", "t4", "--root", root, before=shell)
-    assert outcome.err == f"gpubind: {root} has {root}/a b mounted in it; {HINT}\n"
-    assert outcome.out == "mine\n"
-
-
-def test_where_mknod_is_not_allowed_the_note_and_the_inventory_say_so(tmp_path: Path) -> None:
-    root = tmp_path / "node"
-    outcome = gpubind("simulate", "--profile", "t4", "--root", root, before=ROOTLESS)
-    assert (outcome.status, outcome.err) == (
-        0,
-        f"gpubind: device nodes are absent: mknod in {root} gives Operation not permitted; "
-        "run as root outside a user namespace to have them\n",
-    )
-    assert json.loads(text(root, "gpubind-node.json"))["nodes"] == "absent"
-    assert not (root / "dev/nvidia0").exists()
-    assert (root / "usr/bin/nvidia-smi").is_file()

@@ -15,6 +15,7 @@ from gpubind_cdi.discover import shared
 from gpubind.root import Root
 from gpubind_ctl import options, sources
 from gpubind_ctl.answer import Answer
+from gpubind_ctl.simulate import note
 
 if TYPE_CHECKING:
     from gpubind_cdi.driver import Driver
@@ -59,6 +60,7 @@ def _facts(source: Source, root: Root, nodes: Root, system: Root) -> dict[str, A
         "mode": "nvml",
         "capabilities": _capabilities(driver),
         "nodes": {path: nodes.exists(path) for path in NODES},
+        "note": note.read(nodes),
         "gpus": [dataclasses.asdict(gpu) for gpu in known.gpus],
         "faults": [{"index": one.index, "message": one.message} for one in known.faults],
     }
@@ -75,6 +77,7 @@ def _text(facts: dict[str, Any]) -> str:
     kernel = driver["kernel"] or "not loaded"
     profile = f" (simulated node {facts['simulated']})" if facts["simulated"] else ""
     absent = [path for path, there in facts["nodes"].items() if not there]
+    remark = f" ({facts['note']})" if facts["note"] else ""
     rows = [
         f"driver        {driver['version']}, CUDA {driver['cuda'] or 'unknown'}, kernel module "
         f"{kernel}",
@@ -82,7 +85,7 @@ def _text(facts: dict[str, Any]) -> str:
         f"libraries     {', '.join(driver['folders'])}",
         f"capabilities  {', '.join(facts['capabilities'])}",
         f"mode          {facts['mode']}",
-        f"nodes         {'absent: ' + ', '.join(absent) if absent else 'all there'}",
+        f"nodes         {'absent: ' + ', '.join(absent) if absent else 'all there'}{remark}",
     ]
     for gpu in facts["gpus"]:
         rows.append(

@@ -9,14 +9,15 @@ import json
 import os
 import shutil
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from gpubind import folder as folders
 from gpubind.errors import ToolkitError
 from gpubind.root import Root
-from gpubind_ctl.simulate import driver, kernel
+from gpubind_ctl.simulate import driver, kernel, note
 from gpubind_ctl.simulate.entries import Entry, File, Folder, Link, Node, Socket
 
 if TYPE_CHECKING:
@@ -25,15 +26,24 @@ if TYPE_CHECKING:
     from gpubind_ctl.simulate.profile import Gpu, Profile
 
 INVENTORY = "gpubind-node.json"
+_PROBE = ".gpubind-probe"
 _NO_NODES = (errno.EPERM, errno.EACCES, errno.EINVAL)  # what kernels and seccomp filters answer
+
+
+class Nodes(Enum):
+    """What device nodes a node can have where it is laid out."""
+
+    REAL = "real"
+    BLANK = "blank"  # without a number: 0:0, which Linux lets everybody make since 5.8
+    ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What was laid out: how many entries, whether with device nodes, notes for the operator."""
+    """What was laid out: how many entries, with which device nodes, notes for the operator."""
 
     entries: int
-    nodes: bool
+    nodes: Nodes
     notes: tuple[str, ...]
 
 
@@ -43,12 +53,11 @@ def plan(profile: Profile, host_devices: str) -> list[Entry]:
     return [*driver.plan(profile), *kernel.plan(profile, major)]
 
 
-def inventory(profile: Profile, *, nodes: bool) -> dict[str, Any]:
-    """Give the document that stands in for NVML; without `nodes` it says that they are absent."""
+def inventory(profile: Profile) -> dict[str, Any]:
+    """Give the document that stands in for NVML."""
     return {
         "format": 1,
         "profile": profile.name,
-        **({} if nodes else {"nodes": "absent"}),
         "driver": {"version": profile.version, "cuda": profile.cuda},
         "gpus": [_described(gpu) for gpu in profile.gpus],
     }
@@ -74,11 +83,20 @@ def lay_out(profile: Profile, folder: str) -> Written:
         _clear(root)
         mark = {"format": 1, "profile": profile.name, "state": "being laid out"}
         folders.write(root.fd, INVENTORY, _encoded(mark))
-        nodes, notes = _can_make_nodes(root)
-        wanted = entries if nodes else [entry for entry in entries if not isinstance(entry, Node)]
+        nodes, notes = _possible_nodes(root)
+        wanted = _feasible(entries, nodes, notes)
         _write(root, wanted, datetime.fromisoformat(profile.built).replace(tzinfo=UTC))
-        folders.write(root.fd, INVENTORY, _encoded(inventory(profile, nodes=nodes)))
+        folders.write(root.fd, INVENTORY, _encoded(inventory(profile)))
     return Written(entries=len(wanted) + 1, nodes=nodes, notes=notes)
+
+
+def _feasible(entries: Sequence[Entry], nodes: Nodes, notes: Sequence[str]) -> list[Entry]:
+    """Give the entries with such nodes as can be made, and a file that says why they are not."""
+    if nodes is Nodes.REAL:
+        return [*entries]
+    kept = [entry for entry in entries if nodes is Nodes.BLANK or not isinstance(entry, Node)]
+    kept = [replace(one, major=0, minor=0) if isinstance(one, Node) else one for one in kept]
+    return [*kept, File(path=note.FILE, data=f"{notes[0]}\n".encode())]
 
 
 def _encoded(document: dict[str, Any]) -> bytes:
@@ -139,24 +157,31 @@ def _clear(root: Root) -> None:
             os.unlink(name, dir_fd=root.fd)
 
 
-def _can_make_nodes(root: Root) -> tuple[bool, tuple[str, ...]]:
-    """Tell whether device nodes can be made and opened here, with a note where they can't."""
-    probe = ".gpubind-probe"
+def _possible_nodes(root: Root) -> tuple[Nodes, tuple[str, ...]]:
+    """Tell which device nodes can be made here, with notes on what that means."""
+    fault = _probe(root, os.makedev(kernel.UVM_MAJOR, 0))
+    if fault:
+        blank = not _probe(root, os.makedev(0, 0))
+        lack = "device nodes have no numbers" if blank else "device nodes are absent"
+        advice = "run as root outside a user namespace to have real ones"
+        said = f"{lack}: mknod in {root.path} gives {fault}; {advice}"
+        return (Nodes.BLANK if blank else Nodes.ABSENT), (said,)
+    if os.statvfs(root.path).f_flag & os.ST_NODEV:
+        said = f"{root.path} is mounted nodev: its device nodes exist, opening them gives EACCES"
+        return Nodes.REAL, (said,)
+    return Nodes.REAL, ()
+
+
+def _probe(root: Root, number: int) -> str:
+    """Make and remove a device node; give why it can't be made, or nothing."""
     try:
-        os.mknod(probe, stat.S_IFCHR | 0o600, os.makedev(kernel.UVM_MAJOR, 0), dir_fd=root.fd)
+        os.mknod(_PROBE, stat.S_IFCHR | 0o600, number, dir_fd=root.fd)
     except OSError as error:
         if error.errno not in _NO_NODES:
             raise
-        note = (
-            f"device nodes are absent: mknod in {root.path} gives {error.strerror}; "
-            "run as root outside a user namespace to have them"
-        )
-        return False, (note,)
-    os.unlink(probe, dir_fd=root.fd)
-    if os.statvfs(root.path).f_flag & os.ST_NODEV:
-        note = f"{root.path} is mounted nodev: its device nodes exist, opening them gives EACCES"
-        return True, (note,)
-    return True, ()
+        return error.strerror or "an error"
+    os.unlink(_PROBE, dir_fd=root.fd)
+    return ""
 
 
 def _write(root: Root, entries: Sequence[Entry], built: datetime) -> None:
@@ -195,4 +220,5 @@ def _make(entry: File | Link | Node | Socket, name: str, parent: int) -> None:
             number = os.makedev(entry.major, entry.minor)
             os.mknod(name, stat.S_IFCHR | entry.mode, number, dir_fd=parent)
             os.chmod(name, entry.mode, dir_fd=parent)
-            os.chown(name, 0, entry.gid, dir_fd=parent)
+            if entry.major:  # whoever may not make a real one may not give it away either
+                os.chown(name, 0, entry.gid, dir_fd=parent)
