@@ -39,7 +39,7 @@ WATCHED = (
     "/var/lib/docker",
     "/var/lib/gpubind",
 )
-ENGINES = ("docker", "containerd", "podman", "libpod", "conmon", "gpubind", "nvidia")
+ENGINES = ("docker", "containerd", "podman", "libpod", "conmon", "gpubind-tests")
 # Where other programs come and go, only what engines name counts.
 SHARED = ("/run", "/dev/shm", "/dev")
 
@@ -103,5 +103,5 @@ def _cgroups() -> Iterator[str]:
             yield from (
                 f"cgroup {folder}/{name}"
                 for name in os.listdir(folder)
-                if name.startswith(("gpubind", "docker", "libpod"))
+                if any(engine in name for engine in ENGINES)
             )

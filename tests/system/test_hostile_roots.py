@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from system import host, roots
 from system.engines.low_level import LowLevel
 
@@ -105,11 +106,12 @@ CASES = {
     },
     **FILES,
 }
+HANGING = ("cache is the kernel's log",)
 
 
-def fine_or_refused(done: subprocess.CompletedProcess[str]) -> bool:
+def fine_or_refused(done: subprocess.CompletedProcess[str], node: str) -> bool:
     if done.returncode == 0:
-        return done.stdout == "/dev/nvidia0: allowed\n"
+        return done.stdout == f"{node}: allowed\n"
     return done.stdout == "" and done.stderr != "" and "Traceback" not in done.stderr
 
 
@@ -128,7 +130,29 @@ def test_the_host_stays_as_it_is(
     assert time.monotonic() - started < SECONDS
     assert contents(canary) == before
     assert host.changes(machine, host.snapshot()) == []
-    assert fine_or_refused(done), (done.returncode, done.stdout, done.stderr)
+    assert fine_or_refused(done, "/dev/nvidia0"), (done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in HANGING])
+def test_the_host_stays_as_it_is_under_the_hook(
+    case: str, simulated: Node, place: Place, bare_root: str, scratch: str, canary: str
+) -> None:
+    with open(simulated.spec, "rb") as stream:
+        hook = yaml.safe_load(stream)["containerEdits"]["hooks"][0]
+
+    def change(config: dict[str, Any]) -> None:
+        config["hooks"] = {hook["hookName"]: [{key: hook[key] for key in ("path", "args", "env")}]}
+
+    prepare = CASES[case].format(canary=canary)
+    runc, words = LowLevel(place, bare_root, scratch), ("/probe", "open", "/dev/null")
+    runc.run(*words, prepare=prepare, status=None)
+    before, machine = contents(canary), host.snapshot()
+    started = time.monotonic()
+    done = runc.run(*words, prepare=prepare, change=change, status=None)
+    assert time.monotonic() - started < SECONDS
+    assert contents(canary) == before
+    assert host.changes(machine, host.snapshot()) == []
+    assert fine_or_refused(done, "/dev/null"), (done.returncode, done.stdout, done.stderr)
 
 
 MARK = """

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from system.place import Place
 
+RUNC = "/usr/sbin/runc"
 CONTAINERS_CONF = """\
 [containers]
 default_sysctls = []
@@ -38,21 +39,22 @@ OPTIONS = ("--rm", "--network=none", "--cap-add=MKNOD", *LIMITS)
 
 
 class Podman:
-    """podman with an imported image; `runtime` is the low-level runtime's program."""
+    """podman with an imported image."""
 
     name = "podman"
 
-    def __init__(self, place: Place, archive: str, runtime: str = "/usr/sbin/runc") -> None:
+    def __init__(self, place: Place, archive: str) -> None:
         self.place = place
-        self.runtime = runtime
         place.run("mkdir", "-p", "/run/podman")
         for name, text in (("containers", CONTAINERS_CONF), ("storage", STORAGE_CONF)):
             place.run("sh", "-c", f"printf %s {shlex.quote(text)} > /run/podman/{name}.conf")
         self.call("load", "--quiet", "--input", archive)
 
-    def call(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run a podman command."""
-        options = (f"--runtime={self.runtime}", "--log-level=warn")
+    def call(
+        self, *words: str, status: int | None = 0, runtime: str = RUNC
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a podman command; `runtime` is the low-level runtime's program."""
+        options = (f"--runtime={runtime}", "--log-level=warn")
         return self.place.run(
             "/usr/bin/podman", *options, *words, environment=ENVIRONMENT, status=status
         )
@@ -63,10 +65,12 @@ class Podman:
         environment: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
         status: int | None = 0,
+        runtime: str = RUNC,
     ) -> subprocess.CompletedProcess[str]:
         """Run a container to its end."""
         values = [f"--env={key}={value}" for key, value in (environment or {}).items()]
-        return self.call("run", *OPTIONS, *values, *options, images.TAG, *words, status=status)
+        given = (*OPTIONS, *values, *options, images.TAG, *words)
+        return self.call("run", *given, status=status, runtime=runtime)
 
     def run_rootfs(
         self, root: str, *words: str, options: Sequence[str] = (), status: int | None = 0
