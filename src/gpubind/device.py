@@ -41,12 +41,12 @@ def _node(node: Node, dropped: list[str]) -> Node | None:
     except OSError as error:
         _gone(host, error.strerror, node.get("required", True), dropped)
         return None
-    found = next((name for name, check in _KINDS.items() if check(status.st_mode)), "")
-    if not found or (kind and not _KINDS[kind](status.st_mode)):
+    found = [name for name, check in _KINDS.items() if check(status.st_mode)]
+    if not found or (kind and kind not in found):
         _gone(host, "is no such device node", node.get("required", True), dropped)
         return None
     number = status.st_rdev
-    return {**node, "type": kind or found, "major": os.major(number), "minor": os.minor(number)}
+    return {**node, "type": kind or found[0], "major": os.major(number), "minor": os.minor(number)}
 
 
 def _is_there(mount: Mount, dropped: list[str]) -> bool:

@@ -13,6 +13,7 @@ import os
 
 from gpubind import folder, ldcache, ldsoconf
 from gpubind.errors import DocumentError, ToolkitError, UsageError
+from gpubind.root import nameable
 
 CACHE = "/etc/ld.so.cache"
 CONF = "/etc/ld.so.conf"
@@ -131,7 +132,8 @@ def _failed(operation: Operation, error: OSError, notes: list[str]) -> None:
 
 def _link(root: Root, operation: Link, folders: dict[str, int], done: list[str]) -> None:
     head, _, base = operation.link.rpartition("/")
-    if not base or base in (".", ".."):
+    sound = nameable(operation.link) and nameable(operation.target)
+    if not sound or base in ("", ".", ".."):
         raise UsageError(f"{operation.link!r} is no name for a link", identifier="ARG-LINK")
     if head not in folders:
         folders[head] = root.make_folders(head or "/")
