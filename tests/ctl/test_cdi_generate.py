@@ -15,8 +15,6 @@ from command_line import Outcome, gpubind
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.root  # device nodes
-
 GENERATE = ("cdi", "generate", "--driver-root")
 GPU = "GPU-944e5970-9aa1-5498-a7e2-fc77ad7ca800"
 
@@ -132,6 +130,7 @@ def test_hooks_name_the_program_given_and_can_be_left_out(t4: Path) -> None:
     assert ("update-ldcache" in args, "create-symlinks" in args) == (True, False)
 
 
+@pytest.mark.root
 def test_groups_are_there_only_where_every_engine_reads_them(t4: Path) -> None:
     def groups(*words: str) -> object:
         devices = spec(generate(t4, "--format", "json", *words))["devices"]

@@ -21,7 +21,6 @@ def commands(page: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("    gpubind ")]
 
 
-@pytest.mark.root
 @pytest.mark.parametrize("page", ["docs/simulate.md", "docs/cdi.md"])
 def test_the_examples_of_a_page_work(page: str, tmp_path: Path) -> None:
     shown = commands(page)

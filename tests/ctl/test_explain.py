@@ -15,8 +15,6 @@ from gpubind.oci import spec as oci
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.root  # device nodes
-
 
 @pytest.fixture
 def host(t4: Path, tmp_path: Path) -> Path:
@@ -40,6 +38,7 @@ def explain(host: Path) -> Outcome:
     return gpubind("explain", "--bundle", host / "bundle", *words)
 
 
+@pytest.mark.root
 def test_each_item_has_a_line_with_its_reason(host: Path, t4: Path) -> None:
     bundle(host, "NVIDIA_VISIBLE_DEVICES=0")
     outcome = explain(host)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 HINT = "name a folder that does not exist, is empty or is an earlier simulated node [SIM-ROOT]"
 ADVICE = "gives Operation not permitted; run as root outside a user namespace to have real ones"
-ROOTLESS = ("/usr/bin/unshare", "--user", "--map-root-user")
 # an overlay takes a device without number for its own mark of a deleted file, and refuses it
 OVERLAY = """
 mount -t tmpfs none "$1" && mkdir "$1/low" "$1/up" "$1/work" "$2" &&
@@ -88,21 +87,21 @@ def test_a_root_that_cannot_be_made_says_why() -> None:
     assert outcome.err == "gpubind: /proc/nowhere: No such file or directory [SYS-REFUSED]\n"
 
 
-def test_a_node_with_something_mounted_in_it_is_refused(tmp_path: Path) -> None:
+def test_a_node_with_something_mounted_in_it_is_refused(tmp_path: Path, unshare: str) -> None:
     root = node("t4", tmp_path)
     (root / "a b").mkdir()
     script = 'mount -t tmpfs none "$1/a b" && touch "$1/a b/mine" && shift && "$@"; ls "$0"'
-    shell = ("/usr/bin/unshare", "-Urm", "/bin/sh", "-c", script, f"{root}/a b", str(root))
+    shell = (unshare, "-Urm", "/bin/sh", "-c", script, f"{root}/a b", str(root))
     outcome = gpubind("simulate", "--profile", "t4", "--root", root, before=shell)
     assert outcome.err == f"gpubind: {root} has {root}/a b mounted in it; {HINT}\n"
     assert outcome.out == "mine\n"
 
 
-def test_without_the_right_to_mknod_the_nodes_have_no_numbers(tmp_path: Path) -> None:
+def test_without_the_right_to_mknod_the_nodes_have_no_numbers(tmp_path: Path, unshare: str) -> None:
     root = tmp_path / "node"
     words = ("--profile", "t4", "--root", root)
-    outcome = gpubind("simulate", *words, before=ROOTLESS)
-    note = f"device nodes have no numbers: mknod in {root} {ADVICE}\n"
+    outcome = gpubind("simulate", *words, before=(unshare, "-Ur"))
+    note = f"device nodes have no numbers: mknod {ADVICE}\n"
     assert (outcome.status, outcome.err) == (0, f"gpubind: {note}")
     assert (root / "dev/gpubind-note").read_text() == note
     assert os.stat(root / "dev/nvidia0").st_rdev == 0
@@ -110,12 +109,12 @@ def test_without_the_right_to_mknod_the_nodes_have_no_numbers(tmp_path: Path) ->
         os.open(root / "dev/nvidia0", os.O_RDWR)
 
 
-def test_where_there_can_be_no_device_node_the_node_says_so(tmp_path: Path) -> None:
+def test_where_there_can_be_no_device_node_the_node_says_so(tmp_path: Path, unshare: str) -> None:
     root = tmp_path / "overlay/node"
     places = (str(root), str(tmp_path / "parts"), str(root.parent))
     (tmp_path / "parts").mkdir()
-    shell = ("/usr/bin/unshare", "-Urm", "/bin/sh", "-c", OVERLAY, *places)
+    shell = (unshare, "-Urm", "/bin/sh", "-c", OVERLAY, *places)
     outcome = gpubind("simulate", "--profile", "t4", "--root", root, before=shell)
-    note = f"device nodes are absent: mknod in {root} {ADVICE}\n"
+    note = f"device nodes are absent: mknod {ADVICE}\n"
     assert (outcome.status, outcome.err) == (0, f"gpubind: {note}")
     assert outcome.out.splitlines(keepends=True)[1:] == ["dri\n", "gpubind-note\n", note]

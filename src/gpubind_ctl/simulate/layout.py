@@ -164,7 +164,7 @@ def _possible_nodes(root: Root) -> tuple[Nodes, tuple[str, ...]]:
         blank = not _probe(root, os.makedev(0, 0))
         lack = "device nodes have no numbers" if blank else "device nodes are absent"
         advice = "run as root outside a user namespace to have real ones"
-        said = f"{lack}: mknod in {root.path} gives {fault}; {advice}"
+        said = f"{lack}: mknod gives {fault}; {advice}"
         return (Nodes.BLANK if blank else Nodes.ABSENT), (said,)
     if os.statvfs(root.path).f_flag & os.ST_NODEV:
         said = f"{root.path} is mounted nodev: its device nodes exist, opening them gives EACCES"
