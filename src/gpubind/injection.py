@@ -65,17 +65,33 @@ def decide(
     oci.check(spec, file)
     compiled = registry.load(settings, state)
     chosen = _chosen(compiled, wanted, settings, decision)
+    if not chosen:
+        return decision
+    decision.root = oci.root_of(spec, file)
+    facts = look(spec, decision.root)
     for found, devices in chosen:
         for edit in modifier.edits(found, devices, wanted.capabilities):
             decision.edits.append(device.complete(edit, decision.notes))
-        needed = modifier.operations(found, devices, wanted.capabilities)
+        needed = modifier.operations(found, devices, wanted.capabilities, facts)
         now, later = modifier.split(spec, needed)
         decision.now += now
         decision.later += later
-    if decision.edits:
-        decision.edits.append({"env": [modifier.VOID]})
-        decision.root = oci.root_of(spec, file)
+    decision.edits.append({"env": [modifier.VOID]})
     return decision
+
+
+def look(spec: Spec, path: str) -> modifier.Facts:
+    """Look at the image and the host for what the plan depends on."""
+    compat = modifier.is_covered(spec, modifier.COMPAT[0])
+    if not compat:
+        with _root(path) as root:
+            compat = any(root.exists(name) for name in modifier.COMPAT)
+    modifiable = False
+    if not modifier.denies_devices(spec):
+        from gpubind.operation import params
+
+        modifiable = params.is_open()
+    return modifier.Facts(compat=compat, modifiable=modifiable)
 
 
 def applied(spec: Spec, decision: Decision) -> Spec:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from gpubind.plan import Operation
 
 VOID = "NVIDIA_VISIBLE_DEVICES=void"
+COMPAT = ("/usr/local/cuda/compat", "/etc/ld.so.conf.d/00-compat-gpubind.conf")
+"""Where an image brings CUDA libraries of its own, and what an earlier start may have left."""
+
+GRAPHICS = frozenset(("graphics", "display"))
 HOOK_PATH = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -25,22 +29,81 @@ def edits(spec: CompiledSpec, devices: Iterable[str], capabilities: Sequence[str
     return [capability.narrow(capabilities, edit) for edit in wanted]
 
 
+class Facts:
+    """What a plan depends on besides the specs.
+
+    `compat` tells whether the image may bring CUDA libraries of its own, `modifiable` whether the
+    driver lets a container change device nodes, `disabled` names the hooks nobody wants.
+    """
+
+    __slots__ = ("compat", "disabled", "modifiable")
+
+    def __init__(
+        self, *, compat: bool = False, modifiable: bool = False, disabled: Sequence[str] = ()
+    ) -> None:
+        self.compat = compat
+        self.modifiable = modifiable
+        self.disabled = disabled
+
+
+NO_FACTS = Facts()
+
+
 def operations(
-    spec: CompiledSpec, devices: Sequence[str], capabilities: Sequence[str]
+    spec: CompiledSpec,
+    devices: Sequence[str],
+    capabilities: Sequence[str],
+    facts: Facts = NO_FACTS,
 ) -> list[Operation]:
     """Give what the container's root needs besides, for the same devices and capabilities."""
-    links = [
+    wanted: list[Operation] = [
         plan.Link(link["target"], link["link"])
         for link in capability.only(capabilities, spec["links"])
         if not link["devices"] or any(name in link["devices"] for name in devices)
     ]
+    special = [name for name in spec.get("operations", ()) if name not in facts.disabled]
     libraries = capability.only(capabilities, spec["libraries"])
-    if not libraries:
-        return [*links]
-    wide, narrow = _paths(libraries, narrow=False), _paths(libraries, narrow=True)
-    used = {path.rpartition("/")[0] for path in wide + narrow}
-    folders = [folder for folder in spec["folders"] if folder in used]
-    return [*links, plan.LdCache(folders, wide, narrow)]
+    if libraries:
+        if "enable-cuda-compat" in special and facts.compat and "compute" in capabilities:
+            wanted.append(_compat(spec))
+        wide, narrow = _paths(libraries, narrow=False), _paths(libraries, narrow=True)
+        used = {path.rpartition("/")[0] for path in wide + narrow}
+        wanted.append(
+            plan.LdCache([name for name in spec["folders"] if name in used], wide, narrow)
+        )
+    if "update-application-profile" in special and GRAPHICS.intersection(capabilities):
+        wanted.append(_profile(spec, devices))
+    if "disable-device-node-modification" in special and facts.modifiable:
+        from gpubind.operation import params
+
+        wanted.append(params.MaskParams())
+    return wanted
+
+
+def _compat(spec: CompiledSpec) -> Operation:
+    from gpubind.operation import compat
+
+    driver = spec["driver"] or {}
+    return compat.CudaCompat(driver.get("version", ""), driver.get("cuda", ""))
+
+
+def _profile(spec: CompiledSpec, devices: Iterable[str]) -> Operation:
+    from gpubind.operation import profile
+
+    nodes = [node for name in devices for node in spec["devices"][name].get("deviceNodes", ())]
+    gpus = [node for node in nodes if node["path"].removeprefix("/dev/nvidia").isdigit()]
+    return profile.ApplicationProfile(sorted({node["minor"] for node in gpus if "minor" in node}))
+
+
+def denies_devices(spec: Spec) -> bool:
+    """Tell whether the container's device cgroup allows only what it names (config-linux.md)."""
+    rules = ((spec.get("linux") or {}).get("resources") or {}).get("devices") or []
+    denied = False
+    for rule in rules:
+        numbers = (rule.get("major", -1), rule.get("minor", -1))
+        if rule.get("type", "a") in ("a", "") and set(numbers) <= {-1, None}:
+            denied = not rule.get("allow")
+    return denied
 
 
 def _paths(libraries: Iterable[LibraryItem], *, narrow: bool) -> list[str]:
@@ -52,14 +115,18 @@ def split(spec: Spec, wanted: Iterable[Operation]) -> tuple[list[Operation], lis
 
     A mount of the container's own that covers a name we write would hide it: `/dev` always does.
     """
-    places = [mount.get("destination", "") for mount in spec.get("mounts") or []]
-    covers = ["/" + place.strip("/") for place in places if place.strip("/")]
     now: list[Operation] = []
     later: list[Operation] = []
     for operation in wanted:
-        hidden = any(_within(name, cover) for name in operation.writes() for cover in covers)
+        hidden = any(is_covered(spec, name) for name in operation.writes())
         (later if hidden else now).append(operation)
     return now, later
+
+
+def is_covered(spec: Spec, name: str) -> bool:
+    """Tell whether a mount of the container's own hides what its root has at an inner name."""
+    places = (mount.get("destination", "").strip("/") for mount in spec.get("mounts") or [])
+    return any(_within(name, "/" + place) for place in places if place)
 
 
 def _within(name: str, cover: str) -> bool:

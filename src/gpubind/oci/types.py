@@ -127,6 +127,7 @@ class CompiledSpec(TypedDict):
     devices: dict[str, Edits]
     driver: dict[str, Any] | None
     gpus: list[dict[str, Any]]
+    operations: list[str]
     links: list[LinkItem]
     libraries: list[LibraryItem]
     folders: list[str]
