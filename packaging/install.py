@@ -35,6 +35,7 @@ START = ("src/gpubind", "hooks/gpubind_hooks")
 TOOLS = ("src/gpubind_ctl", "cdi/gpubind_cdi")
 LAUNCHERS = ("hooks/bin", "packaging/bin")
 PLACES = re.compile(r'"(/usr/(?:bin|lib)/gpubind|/(?:etc|run|var/lib)/gpubind)(?=["/-])')
+PEER = re.compile(r'(?<=^PEER_CONFIG = )".+"$', re.MULTILINE)
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2  # renameat2(2)
@@ -45,9 +46,13 @@ class InstallError(Exception):
 
 
 def moved(text: str, prefix: str) -> str:
-    """Give a source text with our own places under `prefix` instead of `/usr`."""
+    """Give a source text with our own places under `prefix` instead of `/usr`.
+
+    The configuration of the field's toolkit is read by an installation in /usr alone.
+    """
     if prefix == USR:
         return text
+    text = PEER.sub('""', text)
     return PLACES.sub(lambda place: f'"{prefix}{place[1].removeprefix(USR)}', text)
 
 

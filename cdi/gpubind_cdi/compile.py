@@ -91,7 +91,8 @@ def write(state_dir: str, registry: Mapping[str, Any], config_file: str = "") ->
     """
     _make_folder(state_dir)
     if config_file:
-        twin = {"stamp": registry["stamps"].get(config_file), "values": registry["config"]}
+        stamp = registry["stamps"].get(config_file)
+        twin = {"file": config_file, "stamp": stamp, "values": registry["config"]}
         _put(state_dir, CONFIG_FILE, twin)
     _put(state_dir, FILE, registry)
 

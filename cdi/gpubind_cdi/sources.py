@@ -14,8 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpubind import config, root
-from gpubind.errors import ToolkitError, printable
+from gpubind import config, configfile, root
 from gpubind_cdi.document import MAX_SIZE
 
 if TYPE_CHECKING:
@@ -101,12 +100,7 @@ def config_keys(text: str, name: str = "config.toml") -> dict[str, object]:
 
     Raises ToolkitError for what is no TOML.
     """
-    import tomllib
-
-    try:
-        return config.flat(tomllib.loads(text))
-    except (ValueError, RecursionError) as error:
-        raise ToolkitError(f"{name}: {printable(str(error))}", identifier="CONFIG-TOML") from None
+    return configfile.keys(text, name)
 
 
 def _stamp(path: str) -> Stamp:

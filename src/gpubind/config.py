@@ -2,7 +2,9 @@
 """The operator's config.toml as the start path reads it: a JSON twin, and TOML where that is stale.
 
 Keys are flat, written with dots as in the file's own sections. The twin is written by
-`gpubind cdi compile`; parsing TOML here costs 13 ms, so it is the exception.
+`gpubind cdi compile`; parsing TOML here costs 13 ms, so it is the exception. DEFAULTS is the one
+table of keys: their types are those of their defaults. docs/config.md describes each,
+`configfile` reads and checks the TOML.
 """
 
 from __future__ import annotations
@@ -14,19 +16,75 @@ from gpubind.errors import DocumentError, ToolkitError
 from gpubind.oci import codec
 from gpubind.root import contents
 
+ENVIRONMENT_ALLOWED = "accept-nvidia-visible-devices-envvar-when-unprivileged"
+MOUNTS_ALLOWED = "accept-nvidia-visible-devices-as-volume-mounts"
+DISABLE_REQUIRE = "disable-require"
+SUPPORTED_CAPABILITIES = "supported-driver-capabilities"
+SWARM = "swarm-resource"
+DRIVER_ROOT = "nvidia-container-cli.root"
+LDCONFIG = "nvidia-container-cli.ldconfig"
+DEBUG = "nvidia-container-runtime.debug"
+LOG_LEVEL = "nvidia-container-runtime.log-level"
+MODE = "nvidia-container-runtime.mode"
 RUNTIMES = "nvidia-container-runtime.runtimes"
+PREFIXES = "nvidia-container-runtime.modes.cdi.annotation-prefixes"
 DEFAULT_KIND = "nvidia-container-runtime.modes.cdi.default-kind"
 SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
+HOOK_PATH = "nvidia-container-runtime-hook.path"
+LDCONFIG_ALLOWED = "features.allow-ldconfig-from-container"
+IGNORE_IMEX = "features.ignore-imex-channel-requests"
+POLICY = "gpubind.policy."
 
 DEFAULTS: dict[str, object] = {
+    MOUNTS_ALLOWED: False,
+    ENVIRONMENT_ALLOWED: True,
+    DISABLE_REQUIRE: False,
+    SUPPORTED_CAPABILITIES: "compat32,compute,display,graphics,ngx,utility,video",
+    SWARM: "",
+    "nvidia-container-cli.debug": "",
+    "nvidia-container-cli.environment": [],
+    "nvidia-container-cli.ldcache": "",
+    LDCONFIG: "@/sbin/ldconfig",
+    "nvidia-container-cli.load-kmods": True,
+    "nvidia-container-cli.no-cgroups": False,
+    "nvidia-container-cli.no-pivot": False,
+    "nvidia-container-cli.path": "",
+    DRIVER_ROOT: "",
+    "nvidia-container-cli.user": "",
+    DEBUG: "/dev/null",
+    LOG_LEVEL: "info",
+    MODE: "auto",
     RUNTIMES: ["runc", "crun"],
+    PREFIXES: ["cdi.k8s.io/"],
     DEFAULT_KIND: "nvidia.com/gpu",
     SPEC_DIRS: ["/etc/cdi", "/var/run/cdi"],
+    "nvidia-container-runtime.modes.csv.compat-container-root": "",
+    "nvidia-container-runtime.modes.csv.mount-spec-path": (
+        "/etc/nvidia-container-runtime/host-files-for-container.d"
+    ),
+    "nvidia-container-runtime.modes.jit-cdi.nvcdi-disable-hooks": [],
+    "nvidia-container-runtime.modes.jit-cdi.nvcdi-feature-flags": [],
+    "nvidia-container-runtime.modes.legacy.cuda-compat-mode": "ldconfig",
+    HOOK_PATH: "nvidia-container-runtime-hook",
+    "nvidia-container-runtime-hook.skip-mode-detection": False,
+    "nvidia-ctk.path": "nvidia-ctk",
+    "features.allow-cuda-compat-libs-from-container": False,
+    LDCONFIG_ALLOWED: False,
+    "features.allow-unknown-oci-spec-fields": False,
+    "features.disable-cuda-compat-lib-hook": False,
+    "features.disable-imex-channel-creation": False,
+    IGNORE_IMEX: False,
+    "features.no-additional-gids-for-device-nodes": False,
+    POLICY + "annotations": "",
+    POLICY + "environment": "",
+    POLICY + "swarm-resource": "",
+    POLICY + "volume-mounts": "",
 }
-"""Every key the start path reads, and its value where the operator says nothing."""
+"""Every key there is, and its value where the operator says nothing."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 
@@ -43,55 +101,89 @@ class Config:
         """Give a text. Raises DocumentError naming file and key where it is something else."""
         value = self.values.get(key, DEFAULTS[key])
         if not isinstance(value, str):
-            raise DocumentError("expected text", path=key, file=self.file)
+            raise _wrong("expected text", key, self.file)
         return value
 
     def texts(self, key: str) -> list[str]:
         """Give a list of texts. Raises DocumentError where it is something else."""
         value = self.values.get(key, DEFAULTS[key])
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-            raise DocumentError("expected a list of texts", path=key, file=self.file)
+            raise _wrong("expected a list of texts", key, self.file)
+        return value
+
+    def flag(self, key: str) -> bool:
+        """Give a truth value. Raises DocumentError where it is something else."""
+        value = self.values.get(key, DEFAULTS[key])
+        if not isinstance(value, bool):
+            raise _wrong("expected true or false", key, self.file)
         return value
 
 
-def load(etc: str = paths.ETC, state: str = paths.STATE) -> Config:
+def _wrong(message: str, key: str, file: str) -> DocumentError:
+    return DocumentError(message, path=key, file=file, identifier="CONFIG-VALUE")
+
+
+def load(
+    etc: str = paths.ETC,
+    state: str = paths.STATE,
+    environ: Mapping[str, str] | None = None,
+    peer: str = paths.PEER_CONFIG,
+) -> Config:
     """Give the settings: defaults where there is no file, the twin where it fits, else the TOML.
 
-    Raises ToolkitError for a file that can't be read or is no TOML.
+    Raises ToolkitError for a file that can't be read, is no TOML, or gives a key a wrong value;
+    the twin is of a file that was checked.
     """
-    file = f"{etc}/config.toml"
+    file = locate(etc, environ, peer)
     found = stamp(file)
     if found is None:
         return Config({}, file)
     twin = trusted(f"{state}/config.json")
-    if twin is not None and twin.get("stamp") == found and isinstance(twin.get("values"), dict):
-        return Config(twin["values"], file)
-    return Config(parse(file), file)
+    if twin is not None and twin.get("stamp") == found and twin.get("file") == file:
+        values = twin.get("values")
+        if isinstance(values, dict):
+            return Config(values, file)
+    from gpubind import configfile
+
+    return Config(configfile.read(file), file)
 
 
-def parse(file: str) -> dict[str, object]:
-    """Give the flat keys of a config.toml. Raises ToolkitError naming file and line."""
-    import tomllib
+def locate(
+    etc: str = paths.ETC,
+    environ: Mapping[str, str] | None = None,
+    peer: str = paths.PEER_CONFIG,
+) -> str:
+    """Give the file the settings are read from: the first of `places` that is there, else ours.
 
-    try:
-        with open(file, "rb") as stream:
-            document = tomllib.load(stream)
-    except OSError as error:
-        raise ToolkitError(f"{file}: {error.strerror}", identifier="CONFIG-READ") from None
-    except (ValueError, RecursionError) as error:
-        raise ToolkitError(f"{file}: {error}", identifier="CONFIG-TOML") from None
-    return flat(document)
+    Raises ToolkitError where the environment names one that is not there.
+    """
+    named = (environ or {}).get("NVIDIA_CTK_CONFIG_FILE_PATH", "")
+    if named:
+        if stamp(named) is None:
+            raise ToolkitError(
+                f"{named}: no such file, but NVIDIA_CTK_CONFIG_FILE_PATH names it",
+                identifier="CONFIG-READ",
+            )
+        return named
+    known = places(etc, environ, peer)
+    return next((file for file in known if stamp(file) is not None), f"{etc}/config.toml")
 
 
-def flat(document: dict[str, Any], prefix: str = "") -> dict[str, object]:
-    """Give a nested table with the keys of its leaves joined by dots."""
-    values: dict[str, object] = {}
-    for key, value in document.items():
-        if isinstance(value, dict):
-            values |= flat(value, f"{prefix}{key}.")
-        else:
-            values[f"{prefix}{key}"] = value
-    return values
+def places(
+    etc: str = paths.ETC,
+    environ: Mapping[str, str] | None = None,
+    peer: str = paths.PEER_CONFIG,
+) -> list[str]:
+    """Give the files that may hold the settings, the one that counts most first.
+
+    A user's own folder counts only for that user's calls, never for root's: the environment of a
+    root process may come from somebody else.
+    """
+    known = [f"{etc}/config.toml", peer]
+    home = (environ or {}).get("XDG_CONFIG_HOME", "")
+    if home.startswith("/") and os.geteuid() != 0:
+        known[:0] = [f"{home}/gpubind/config.toml", f"{home}/nvidia-container-runtime/config.toml"]
+    return [file for file in known if file]
 
 
 def stamp(path: str) -> list[int] | None:

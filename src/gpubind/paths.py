@@ -15,3 +15,9 @@ GENERATOR = "/usr/bin/gpubind"
 
 HOOK = "/usr/bin/gpubind-cdi-hook"
 """The program that hook entries name."""
+
+RUNTIME_HOOK = "/usr/bin/gpubind-runtime-hook"
+"""The OCI prestart hook, which mode legacy asks for."""
+
+PEER_CONFIG = "/etc/nvidia-container-runtime/config.toml"
+"""The configuration of the field's toolkit, read where ours is absent; empty under a prefix."""

@@ -68,8 +68,8 @@ config_file = click.option(
     "--config",
     "config_file",
     metavar="FILE",
-    default=f"{paths.ETC}/config.toml",
-    show_default=True,
+    default=config.locate,
+    show_default=f"{paths.ETC}/config.toml",
     help="The operator's configuration; it need not exist.",
 )
 spec_dirs = listed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpubind import config
+from gpubind import config, configfile
 from gpubind.config import Config
 
 if TYPE_CHECKING:
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def read(file: str) -> tuple[Config, dict[str, list[int] | None]]:
-    """Give the settings of a config.toml and its stamp, taken before reading.
+    """Give the settings of a config.toml, and stamps of all that may hold them, taken before.
 
     A file that is not there sets nothing. Raises ToolkitError for one that can't be read.
     """
-    stamp = config.stamp(file)
-    values = config.parse(file) if stamp is not None else {}
-    return Config(values, file), {file: stamp}
+    stamps = {place: config.stamp(place) for place in (*config.places(), file)}
+    values = configfile.read(file) if stamps[file] is not None else {}
+    return Config(values, file), stamps
 
 
 def compiled(file: str, spec_dirs: Sequence[str], state: str) -> dict[str, Any]:

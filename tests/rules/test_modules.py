@@ -89,7 +89,8 @@ def prepare(prefix: Path, situation: Situation) -> None:
         file.parent.mkdir(parents=True)
         key = "nvidia-container-runtime.modes.cdi.spec-dirs"
         file.write_text(f"{key} = [{json.dumps(os.fspath(specs))}]\n")
-        twin = {"stamp": stamp(os.fspath(file)), "values": {key: [os.fspath(specs)]}}
+        values = {key: [os.fspath(specs)]}
+        twin = {"file": os.fspath(file), "stamp": stamp(os.fspath(file)), "values": values}
         (state / "config.json").write_text(json.dumps(twin))
         (state / "config.json").chmod(0o600)
     (state / "compiled.json").write_text(json.dumps(compiled(os.fspath(specs))))
