@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 import install
 import rootfs
@@ -145,6 +146,19 @@ def describe(story: Story, driver: str) -> None:
     counts = (len(common.get("mounts", ())), len(common.get("deviceNodes", ())))
     story.say(f"each brings {counts[0]} mounts and {counts[1]} device nodes besides its own, less")
     story.say("where a container asks for some driver capabilities only")
+    if os.geteuid():
+        story.say(shown(document))
+
+
+def shown(document: dict[str, Any]) -> str:
+    """Give a CDI spec as text: its first device, and of what is common the first mounts."""
+    common = document["containerEdits"]
+    mounts = common.get("mounts", [])
+    short = {**common, "mounts": mounts[:2]}
+    text = json.dumps(
+        {**document, "devices": document["devices"][:1], "containerEdits": short}, indent=1
+    )
+    return f"{text}\n({len(mounts) - 2} more mounts, {len(document['devices']) - 1} more devices)"
 
 
 def settings(home: str) -> None:
