@@ -4,7 +4,7 @@
 Reads the header, the program headers and the dynamic section, by their file offsets, and stops:
 a few hundred bytes of a library of any size, and never more than MAX_SEGMENTS, MAX_DYNAMIC and
 MAX_NAME whatever the file says of itself. Layouts follow elf(5). Why not a package:
-docs/decisions/0001-elf-reader.md.
+docs/decisions/0002-elf-reader.md.
 """
 
 from __future__ import annotations

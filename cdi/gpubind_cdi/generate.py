@@ -11,7 +11,7 @@ from gpubind import paths, plan, words
 from gpubind.errors import ToolkitError, UsageError
 from gpubind.root import Root
 from gpubind_cdi import driver as drivers
-from gpubind_cdi import elf, limit, namer, select, sidecar_writer, validate
+from gpubind_cdi import elf, libraries, limit, namer, select, sidecar_writer, validate
 from gpubind_cdi.discover import files as plain_files
 from gpubind_cdi.discover import nodes, shared
 from gpubind_cdi.discover.found import Found, Missing, together
@@ -96,6 +96,7 @@ def generate(
             return generate(options, gpus, root, dev_root, host)
     strategies = namer.checked(options.device_name_strategies)
     hooks = _hooks(options)
+    libraries.table()  # read here, while NVML's process is still at work
     driver = look(options, root, dev_root, system, gpus.driver_version())
     chosen = select.devices(options.device_ids, gpus.gpus(), gpus.faults())
     devices, lost = _devices(driver, strategies, chosen)

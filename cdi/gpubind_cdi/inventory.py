@@ -7,7 +7,7 @@ driver and GPUs it names the GPUs that could not be read (`faults`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gpubind.errors import DocumentError
@@ -79,6 +79,31 @@ def parse(document: object) -> Inventory:
     return Inventory(**facts)
 
 
+def salvaged(document: object) -> Inventory:
+    """Read an inventory in which single GPUs may be wrong: each such one becomes a fault.
+
+    Raises DocumentError where anything else is wrong.
+    """
+    table = dict(fields.mapping(document))
+    listed = table.get("gpus")
+    good: list[gpu.Gpu] = []
+    faults: list[gpu.Fault] = []
+    for position, value in enumerate(listed if isinstance(listed, list) else ()):
+        try:
+            one = _gpu(value)
+            _unique("gpus", [*good, one], ("index", "uuid", "minor"))
+            good.append(one)
+        except DocumentError as error:
+            index = value.get("index") if isinstance(value, dict) else position
+            faults.append(gpu.Fault(index=_small(index), message=_fault_of(error)))
+    rest = parse(table | {"gpus": []})
+    return replace(rest, gpus=tuple(good), faults=(*rest.faults, *faults))
+
+
+def _fault_of(error: DocumentError) -> str:
+    return f"{error.message} ({error.path})" if error.path else error.message
+
+
 def _object(
     value: Any, readers: dict[str, tuple[str, Reader[Any]]], optional: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -96,17 +121,16 @@ def _word(value: Any) -> str:
     return word
 
 
-def uuid(prefix: str, word: str) -> str:
-    """Give a UUID as the driver writes it. Raises DocumentError unless it has that prefix."""
-    rest = word.removeprefix(prefix)
-    good = rest.isascii() and rest.replace("-", "").isalnum() and rest[-1:] != "-"
-    if rest == word or not good:
-        raise DocumentError(f"expected a UUID like {prefix}1b2c, found {fields.quoted(word)}")
-    return word
-
-
 def _uuid(prefix: str) -> Reader[str]:
-    return lambda value: uuid(prefix, _word(value))
+    def read(value: Any) -> str:
+        word = _word(value)
+        rest = word.removeprefix(prefix)
+        good = rest.isascii() and rest.replace("-", "").isalnum() and rest[-1:] != "-"
+        if rest == word or not good:
+            raise DocumentError(f"expected a UUID like {prefix}1b2c, found {fields.quoted(word)}")
+        return word
+
+    return read
 
 
 def _pci(value: Any) -> str:

@@ -3,7 +3,8 @@
 
 The library runs in a process of its own, which prints an inventory: a call that hangs or crashes
 in there costs an error message, not this process. The child gets the driver root's library as a
-descriptor and loads it before pynvml looks for one, which then finds it by its SONAME.
+descriptor and loads it before pynvml looks for one, which then finds it by its SONAME. The child
+loads this module and little else, so whatever only the parent needs is in `nvml_process`.
 """
 
 from __future__ import annotations
@@ -12,29 +13,17 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from gpubind.errors import DocumentError, ToolkitError
-from gpubind.root import Root
-from gpubind_cdi import child, document, driver, gpu, inventory
-from gpubind_cdi.lookup import library
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gpubind.root import Root
+    from gpubind_cdi import inventory
+    from gpubind_cdi.gpu import Fault, Gpu
+
+FORMAT = 1  # of the inventory
 SONAME = "libnvidia-ml.so.1"
 TIMEOUT = 30.0  # seconds; a node with 16 GPUs and no persistence daemon takes some ten
 LIBRARY_FD = 3
-PROGRAM = "from gpubind_cdi import nvml; nvml.answer()"
-
-# nvmlReturn_t of nvmlInit_v2: ID, what it means, what to do.
-REASONS = {
-    4: ("DRV-NO-PERMISSION", "no permission to open the driver's device nodes", "run as root"),
-    9: ("DRV-NOT-LOADED", "the kernel module nvidia is not loaded", "run modprobe nvidia"),
-    18: (
-        "DRV-MISMATCH",
-        "the library and the loaded kernel module have different versions",
-        "reboot, or unload and load the nvidia kernel modules",
-    ),
-}
 
 # nvmlBrandType_t, by the names the field's requirements use.
 BRANDS = (
@@ -44,7 +33,7 @@ BRANDS = (
 )
 
 
-class Nvml(inventory.Source):
+class Nvml:
     """The GPUs that the NVML library in a driver root reports.
 
     Making one starts the child, so that it works while this process goes on; the first question
@@ -53,95 +42,34 @@ class Nvml(inventory.Source):
     DRV-NO-PERMISSION and DRV-NVML as NVML says, DRV-TIMEOUT and DRV-CRASH where it said nothing.
     """
 
-    __slots__ = ()
+    __slots__ = ("_source",)
 
     def __init__(
         self, root: Root, search_paths: Sequence[str] = (), timeout: float = TIMEOUT
     ) -> None:
-        fd, found = _library(root, search_paths)
-        try:
-            process = child.start(PROGRAM, fd, LIBRARY_FD)
-        finally:
-            os.close(fd)
-        name = f"{root.outer(found.path)}, {_module(root)}"
-        super().__init__(lambda: told(_heard(process, timeout), name))
+        from gpubind_cdi import nvml_process
 
+        self._source = nvml_process.source(root, search_paths, timeout)
 
-def _library(root: Root, search_paths: Sequence[str]) -> tuple[int, library.Library]:
-    """Give a descriptor of the root's NVML library for this machine, and what it is."""
-    machine = driver.NATIVE.get(os.uname().machine)
-    folders = library.folders(root, search_paths)
-    refused = ""
-    for found in library.libraries(root, folders, lambda name: name == SONAME):
-        if isinstance(found, library.Rejected):
-            refused = refused or f"{root.outer(found.path)}: {found.why}"
-        elif found.machine != machine or found.soname != SONAME:
-            what = found.machine or "another machine"
-            refused = refused or f"{root.outer(found.path)} is {found.soname} for {what}"
-        else:
-            return root.open(found.path), found
-    if refused:
-        raise ToolkitError(
-            f"NVML can't be used: {refused}",
-            identifier="DRV-ARCH",
-            hint=f"install the driver's {SONAME} for {os.uname().machine}",
-        )
-    raise ToolkitError(
-        f"no NVIDIA driver in {root.path}: no {SONAME} in {', '.join(one.path for one in folders)}",
-        identifier="DRV-NOT-FOUND",
-        hint="install the driver there, or give its place with --driver-root",
-    )
+    def inventory(self) -> inventory.Inventory:
+        """Give all that NVML told."""
+        return self._source.inventory()
 
+    def driver_version(self) -> str:
+        """Give the driver's version."""
+        return self._source.driver_version()
 
-def _module(root: Root) -> str:
-    """Give the loaded kernel module in words, as the driver root or else the host knows it."""
-    if driver.holds_system(root):
-        version = driver.kernel_version(root)
-    else:
-        with Root("/") as host:
-            version = driver.kernel_version(host)
-    return f"kernel module {version}" if version else "no kernel module"
+    def cuda_version(self) -> str:
+        """Give the CUDA version the driver serves at most."""
+        return self._source.cuda_version()
 
+    def gpus(self) -> Sequence[Gpu]:
+        """Give the GPUs that could be read, by index."""
+        return self._source.gpus()
 
-def _heard(process: child.Child, timeout: float) -> bytes:
-    try:
-        return process.heard(timeout)
-    except TimeoutError:
-        raise ToolkitError(
-            f"NVML did not answer in {timeout:g} s",
-            identifier="DRV-TIMEOUT",
-            hint="see dmesg for a GPU that hangs",
-        ) from None
-    except ChildProcessError as error:
-        raise ToolkitError(
-            f"NVML's process {error}",
-            identifier="DRV-CRASH",
-            hint="see dmesg; nvidia-smi may show the same",
-        ) from None
-
-
-def told(data: bytes, name: str) -> inventory.Inventory:
-    """Read the child's answer; `name` says which library and module, for the message."""
-    try:
-        answered = document.load(data, "NVML's answer.json")
-        if isinstance(answered, dict) and "error" in answered:
-            code, said = answered["error"]
-            raise _failed(name, code, said)
-        return inventory.parse(answered)
-    except DocumentError as error:
-        raise ToolkitError(
-            f"{name} gave what makes no sense: {error.message} at {error.path or 'its start'}",
-            identifier="DRV-NVML",
-        ) from error
-
-
-def _failed(name: str, code: int, said: str) -> ToolkitError:
-    if code in REASONS:
-        identifier, meaning, hint = REASONS[code]
-        return ToolkitError(f"NVML ({name}): {meaning}", identifier=identifier, hint=hint)
-    return ToolkitError(
-        f"NVML ({name}): {said} ({code})", identifier="DRV-NVML", hint="does nvidia-smi work?"
-    )
+    def faults(self) -> Sequence[Fault]:
+        """Give the GPUs that could not be read."""
+        return self._source.faults()
 
 
 def answer() -> None:
@@ -160,8 +88,11 @@ def answer() -> None:
         except pynvml.NVMLError as error:
             told = {"error": [getattr(error, "value", 0), str(error)]}
     data = memoryview(json.dumps(told).encode())
-    while data:
-        data = data[os.write(1, data) :]
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except BrokenPipeError:
+        return  # nobody asked in the end
 
 
 def read(nvml: Any) -> dict[str, Any]:
@@ -175,13 +106,13 @@ def read(nvml: Any) -> dict[str, Any]:
     faults: list[dict[str, Any]] = []
     for index in range(count):
         try:
-            known.append(_distinct(_gpu(nvml, index), known))
-        except (nvml.NVMLError, ValueError, DocumentError) as error:
-            faults.append({"index": index, "message": _reason(error)})
+            known.append(_gpu(nvml, index))
+        except nvml.NVMLError as error:
+            faults.append({"index": index, "message": _word(error) or "no reason given"})
     version = _word(nvml.nvmlSystemGetDriverVersion())
     cuda = _optional(nvml, nvml.nvmlSystemGetCudaDriverVersion, 0)
     return {
-        "format": inventory.FORMAT,
+        "format": FORMAT,
         "driver": {
             "version": version,
             "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else "",
@@ -197,9 +128,9 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
     major, minor = _optional(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle), (0, 0))
     return {
         "index": index,
-        "uuid": inventory.uuid("GPU-", _word(nvml.nvmlDeviceGetUUID(handle))),
+        "uuid": _word(nvml.nvmlDeviceGetUUID(handle)),
         "minor": nvml.nvmlDeviceGetMinorNumber(handle),
-        "pci": gpu.pci_address(_word(nvml.nvmlDeviceGetPciInfo(handle).busId)),
+        "pci": _word(nvml.nvmlDeviceGetPciInfo(handle).busId),
         "name": _word(_optional(nvml, lambda: nvml.nvmlDeviceGetName(handle), "")),
         "brand": BRANDS[brand] if brand < len(BRANDS) else BRANDS[0],
         "architecture": f"{major}.{minor}" if major else "",
@@ -220,7 +151,7 @@ def _mig(nvml: Any, handle: Any) -> dict[str, Any]:
         instances.append(
             {
                 "index": index,
-                "uuid": inventory.uuid("MIG-", _word(nvml.nvmlDeviceGetUUID(part))),
+                "uuid": _word(nvml.nvmlDeviceGetUUID(part)),
                 "gi": nvml.nvmlDeviceGetGpuInstanceId(part),
                 "ci": nvml.nvmlDeviceGetComputeInstanceId(part),
                 "profile": _profile(nvml, part),
@@ -244,20 +175,6 @@ def _optional(nvml: Any, ask: Callable[[], Any], otherwise: Any) -> Any:
         return ask()
     except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):
         return otherwise
-
-
-def _distinct(one: dict[str, Any], known: list[dict[str, Any]]) -> dict[str, Any]:
-    for key in ("uuid", "minor"):
-        if any(one[key] == other[key] for other in known):
-            raise ValueError(f"its {key} {one[key]} is another GPU's")
-    if not 0 <= one["minor"] < 1 << 20:
-        raise ValueError(f"its minor number is {one['minor']}")
-    return one
-
-
-def _reason(error: Exception) -> str:
-    said = error.message if isinstance(error, DocumentError) else str(error)
-    return _word(said) or "no reason given"
 
 
 def _word(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import driver_roots
 import pytest
 from driver_roots import FIFO, LIBRARIES, lib
-from gpubind_cdi import gpu, inventory, nvml
+from gpubind_cdi import child, gpu, inventory, nvml, nvml_process
 
 from gpubind.errors import ToolkitError
 from gpubind.root import Root
@@ -116,7 +116,7 @@ def part(uuid: str, name: str) -> dict[str, Any]:
 def read(
     *gpus: dict[str, Any], faults: dict[tuple[str, int], Failed] | None = None
 ) -> inventory.Inventory:
-    return inventory.parse(nvml.read(Library(list(gpus), faults or {})))
+    return inventory.salvaged(nvml.read(Library(list(gpus), faults or {})))
 
 
 def test_a_gpus_facts_are_read() -> None:
@@ -176,12 +176,12 @@ def test_a_gpu_lost_at_any_call_leaves_the_others(call: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"uuid": "GPU-0"}, "its uuid GPU-0 is another GPU's"),
-        ({"minor": 0}, "its minor 0 is another GPU's"),
-        ({"minor": -1}, "its minor number is -1"),
+        ({"uuid": "GPU-0"}, "GPU-0 is used twice"),
+        ({"minor": 0}, "0 is used twice"),
+        ({"minor": -1}, "found -1 (minor)"),
         ({"uuid": ""}, 'expected a UUID like GPU-1b2c, found ""'),
         ({"uuid": b"GPU-\xff\x00"}, "expected a UUID"),
-        ({"pci": "nonsense"}, "values to unpack"),
+        ({"pci": "nonsense"}, "expected a PCI address like"),
     ],
 )
 def test_a_gpu_that_makes_no_sense_leaves_the_others(changes: dict[str, Any], message: str) -> None:
@@ -251,6 +251,19 @@ def test_the_first_library_for_this_machine_is_loaded_and_its_fault_told(tmp_pat
 )
 def test_what_the_child_tells_is_an_error_with_the_next_step(answer: bytes, message: str) -> None:
     with pytest.raises(ToolkitError) as caught:
-        nvml.told(answer, "lib, kernel module 550")
+        nvml_process.told(answer, "lib, kernel module 550")
     assert message in str(caught.value)
     assert str(caught.value).startswith(("NVML (lib, kernel module 550): ", "lib, kernel"))
+
+
+def test_a_child_that_nobody_hears_in_the_end_says_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "libnvidia-ml.so.1"
+    path.write_bytes(lib("libnvidia-ml.so.1", NATIVE))
+    fd = os.open(path, os.O_RDONLY)
+    process = child.start(nvml_process.PROGRAM, fd, nvml.LIBRARY_FD)
+    os.close(process.pipe)
+    os.close(fd)
+    assert os.waitpid(process.pid, 0)[1] == 0
+    assert capfd.readouterr() == ("", "")
