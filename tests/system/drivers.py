@@ -2,7 +2,7 @@
 """Driver roots: Debian's own NVIDIA packages as if installed, with an NVML stub.
 
 A root is a minimal Debian plus one driver, with Debian's nvidia/current folder and its alternatives
-(made by the packages' own script), nodes of two GPUs, and the stub in place of libnvidia-ml.
+(made by the packages' own script), and the stub, which tells of two GPUs, for libnvidia-ml.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def debian_driver(branch: str) -> Driver:
         script = next(name for name in packages if "/nvidia-alternative_" in name)
         _alternatives(root, script)
         _stub(root, f"driver {version}\ncuda {CUDA[branch]}\n{GPUS}")
-        _kernel(root, version)
+        _proc(root, version)
         subprocess.run(["/usr/sbin/chroot", root, "/sbin/ldconfig"], check=True)
 
     with open(__file__, "rb") as recipe, open(STUB, "rb") as stub:
@@ -151,12 +151,17 @@ def nvml_stub(library: str, script: str) -> None:
         stream.write(script)
 
 
-def _kernel(root: str, version: str) -> None:
-    """Lay out what the kernel module shows: device nodes and /proc/driver/nvidia."""
+def device_nodes(dev_root: str) -> None:
+    """Make the nodes of two GPUs below `dev_root`: outside the checkout, where copies read them."""
+    os.makedirs(f"{dev_root}/dev")
     for name, major, minor in NODES:
-        path = os.path.join(root, "dev", name)
+        path = os.path.join(dev_root, "dev", name)
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(major, minor))
         os.chmod(path, 0o666)
+
+
+def _proc(root: str, version: str) -> None:
+    """Lay out what the kernel module shows in /proc/driver/nvidia."""
     os.makedirs(f"{root}/proc/driver/nvidia", exist_ok=True)
     with open(f"{root}/proc/driver/nvidia/version", "w", encoding="utf-8") as stream:
         stream.write(f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  Release Build\n")

@@ -57,7 +57,7 @@ def make(name: str, scratch: str) -> Node:
     os.makedirs(os.path.join(prefix, "etc/gpubind"))
     with open(f"{prefix}/etc/gpubind/config.toml", "w", encoding="utf-8") as stream:
         stream.write(CONFIG.format(specs=specs))
-    root, libraries = _driver(name, prefix)
+    root, dev_root, libraries = _driver(name, prefix)
     node = Node(
         name=name,
         root=root,
@@ -66,18 +66,21 @@ def make(name: str, scratch: str) -> Node:
         libcuda=f"{libraries}/libcuda.so.1",
     )
     os.mkdir(specs)
-    node.gpubind("cdi", "generate", f"--driver-root={root}", f"--output={node.spec}")
+    roots = (f"--driver-root={root}", f"--dev-root={dev_root}")
+    node.gpubind("cdi", "generate", *roots, f"--output={node.spec}")
     return node
 
 
-def _driver(name: str, prefix: str) -> tuple[str, str]:
-    """Give a node's driver root and the folder of its libraries."""
+def _driver(name: str, prefix: str) -> tuple[str, str, str]:
+    """Give a node's driver root, the root of its device nodes, and the folder of its libraries."""
     if name == "simulated":
         root = os.path.join(prefix, "node")
         _command(f"{prefix}/bin/gpubind", "simulate", "--profile=dgx-h100", f"--root={root}")
-        return root, "/usr/lib/x86_64-linux-gnu"
+        return root, root, "/usr/lib/x86_64-linux-gnu"
     driver = drivers.debian_driver(name.removeprefix("debian-"))
-    return driver.root, driver.libraries
+    dev_root = os.path.join(prefix, "host")
+    drivers.device_nodes(dev_root)
+    return driver.root, dev_root, driver.libraries
 
 
 def _command(*words: str) -> str:

@@ -42,45 +42,36 @@ class Place:
         self.daemons: list[subprocess.Popen[bytes]] = []
         mounted = cgroups.hierarchies()
         self.folders = cgroups.make(f"{PREFIX}-{os.getpid()}-{next(COUNTER)}")
-        wanted = [f"{one.fstype}:{one.options}:{one.where}" for one in mounted]
+        shown = [f"{one.fstype}:{one.options}:{one.where}" for one in mounted]
         if layout == "unified":
-            wanted = ["cgroup2::/sys/fs/cgroup"]
-        unified = wanted[0].endswith(":/sys/fs/cgroup")
+            shown = ["cgroup2::/sys/fs/cgroup"]
+        self.init = self._started(shown)
+        # Where version 2 is all that is shown, processes live in a folder of it, see place_init.
+        leaf = "init" if shown[0].endswith(":/sys/fs/cgroup") else ""
         self.joined = [
-            os.path.join(
-                folder, "init" if unified and one.fstype == "cgroup2" else "", "cgroup.procs"
-            )
+            os.path.join(folder, leaf if one.fstype == "cgroup2" else "", "cgroup.procs")
             for folder, one in zip(self.folders, mounted, strict=True)
         ]
-        self.init = subprocess.Popen(
-            [
-                *self._join([os.path.join(folder, "cgroup.procs") for folder in self.folders]),
-                *(
-                    "/usr/bin/unshare",
-                    "--mount",
-                    "--propagation",
-                    "private",
-                    "--net",
-                    "--ipc",
-                    "--pid",
-                ),
-                *("--cgroup", "--fork", "--kill-child=KILL", "--mount-proc"),
-                *(sys.executable, "-IS", os.path.join(os.path.dirname(__file__), "place_init.py")),
-                *(os.readlink("/proc/self/ns/mnt"), ":".join(_shared()), *wanted),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=ENVIRONMENT,
-            text=True,
-        )
         assert self.init.stdout is not None
         if self.init.stdout.readline() != "ready\n":
             self.close()
             raise RuntimeError("the private place did not come up; its error stands above")
-        with open(
-            f"/proc/{self.init.pid}/task/{self.init.pid}/children", encoding="ascii"
-        ) as stream:
+        children = f"/proc/{self.init.pid}/task/{self.init.pid}/children"
+        with open(children, encoding="ascii") as stream:
             self.pid = int(stream.read())
+
+    def _started(self, shown: Sequence[str]) -> subprocess.Popen[str]:
+        """Start the first process; `shown` are the cgroup mounts it makes."""
+        words = [
+            *self._join([os.path.join(folder, "cgroup.procs") for folder in self.folders]),
+            *("/usr/bin/unshare", "--mount", "--propagation", "private", "--net", "--ipc", "--pid"),
+            *("--cgroup", "--fork", "--kill-child=KILL", "--mount-proc"),
+            *(sys.executable, "-IS", os.path.join(os.path.dirname(__file__), "place_init.py")),
+            *(os.readlink("/proc/self/ns/mnt"), ":".join(_shared()), *shown),
+        ]
+        return subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT, text=True
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -16,6 +16,7 @@ NOT_NEEDED = (
     "usr/share/locale",
     "usr/share/info",
     "var/lib/dpkg",
+    "dev",
 )
 PROBE = os.path.join(os.path.dirname(__file__), "probe.c")
 
@@ -31,6 +32,7 @@ def _build(root: str) -> None:
     debian.strap(root, PACKAGES)
     for name in NOT_NEEDED:
         shutil.rmtree(os.path.join(root, name), ignore_errors=True)
+    os.mkdir(os.path.join(root, "dev"))  # no device nodes in the checkout: who copies it reads them
     for name in ("passwd", "group"):
         shutil.copy(f"{root}/usr/share/base-passwd/{name}.master", f"{root}/etc/{name}")
     compile_c(PROBE, f"{root}/usr/bin/probe", "-static")
