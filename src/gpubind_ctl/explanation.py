@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpubind import capability, modifier, request
-from gpubind.plan import LdCache
+from gpubind.plan import Link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gpubind.oci.types import Compiled, CompiledSpec, Mount, Node, Spec
+    from gpubind.oci.types import Compiled, CompiledSpec, Edits, Mount, Node, Spec
+    from gpubind.plan import Operation
 
 
 def capabilities(env: list[str]) -> tuple[str, ...]:
@@ -56,22 +57,22 @@ def _devices(spec: CompiledSpec, nodes: set[str | None], wanted: Sequence[str]) 
 
 
 def lines(
-    document: Spec, spec: CompiledSpec, devices: Sequence[str], wanted: Sequence[str]
+    document: Spec,
+    spec: CompiledSpec,
+    devices: Sequence[str],
+    wanted: Sequence[str],
+    facts: modifier.Facts,
 ) -> Iterator[str]:
     """Give a line for all that `spec` adds to a container for `devices` and capabilities."""
     root = (spec["driver"] or {}).get("root", "/")
     below = f", driver root {root}" if root != "/" else ""
     yield f"from {spec['path']}: {spec['kind']}={','.join(devices) or 'none'}{below}"
     edits = modifier.edits(spec, devices, wanted)
-    nodes = {node["path"]: node for edit in edits for node in edit.get("deviceNodes", ())}
-    mounts = {one["containerPath"]: one for edit in edits for one in edit.get("mounts", ())}
-    for node in nodes.values():
-        yield f"  device    {node['path']}{_number(node)}{_reason(node)}"
-    for mount in mounts.values():
-        host, inner = mount["hostPath"], mount["containerPath"]
-        source = "" if host in (inner, f"{root}{inner}") else f" (host: {host})"
-        yield f"  mount     {mount['containerPath']}{source}{_reason(mount)}"
-    yield from _planned(document, spec, devices, wanted)
+    yield from _items(edits, root)
+    operations = modifier.operations(spec, devices, wanted, facts)
+    now, later = modifier.split(document, operations)
+    yield from _planned(spec, now, "")
+    yield from _planned(spec, later, " (by our hook: a mount would hide it)")
     env = [entry for edit in edits for entry in edit.get("env", ())]
     for entry in dict.fromkeys([*env, modifier.VOID]):
         why = "nobody injects a second time" if entry == modifier.VOID else "set by the CDI spec"
@@ -81,21 +82,27 @@ def lines(
         yield f"  hook      {words}: asked for by the CDI spec"
 
 
-def _planned(
-    document: Spec, spec: CompiledSpec, devices: Sequence[str], wanted: Sequence[str]
-) -> Iterator[str]:
-    """Give a line for each link and for the loader's cache, and who does it."""
-    reasons = {link["link"]: link for link in capability.only(wanted, spec["links"])}
-    now, later = modifier.split(document, modifier.operations(spec, devices, wanted))
-    for operations, who in ((now, ""), (later, " (by our hook: a mount would hide it)")):
-        for operation in operations:
-            if isinstance(operation, LdCache):
-                count = len(operation.libraries) + len(operation.libraries32)
-                folders = ", ".join(operation.folders)
-                yield f"  loader    {count} libraries of {folders}{who}: found without ldconfig"
-            else:
-                item = reasons[operation.link]
-                yield f"  link      {operation.link} -> {operation.target}{who}{_reason(item)}"
+def _items(edits: Sequence[Edits], root: str) -> Iterator[str]:
+    """Give a line for each device node and each mount."""
+    nodes = {node["path"]: node for edit in edits for node in edit.get("deviceNodes", ())}
+    mounts = {one["containerPath"]: one for edit in edits for one in edit.get("mounts", ())}
+    for node in nodes.values():
+        yield f"  device    {node['path']}{_number(node)}{_reason(node)}"
+    for mount in mounts.values():
+        host, inner = mount["hostPath"], mount["containerPath"]
+        source = "" if host in (inner, f"{root}{inner}") else f" (host: {host})"
+        yield f"  mount     {inner}{source}{_reason(mount)}"
+
+
+def _planned(spec: CompiledSpec, operations: Sequence[Operation], who: str) -> Iterator[str]:
+    """Give a line for each thing done in the container's root."""
+    reasons = {link["link"]: link for link in spec["links"]}
+    for operation in operations:
+        if isinstance(operation, Link):
+            why = _reason(reasons[operation.link])
+            yield f"  link      {operation.link} -> {operation.target}{who}{why}"
+        else:
+            yield f"  root      {operation}{who}"
 
 
 def _number(node: Node) -> str:

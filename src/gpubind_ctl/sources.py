@@ -10,12 +10,12 @@ from gpubind_cdi import simulated
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gpubind_cdi.inventory import Source
+    from gpubind_cdi.gpu import GpuSource
 
     from gpubind.root import Root
 
 
-def of(root: Root, library_search_paths: Sequence[str] = ()) -> Source:
+def of(root: Root, library_search_paths: Sequence[str] = ()) -> GpuSource:
     """Give the source of GPUs for a driver root; it may start to work now, and answers once."""
     if simulated.is_simulated(root):
         return simulated.Simulated(root)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from gpubind import config, registry, request
+from gpubind import config, injection, modifier, registry, request
+from gpubind.errors import ToolkitError
 from gpubind.oci import spec as oci
 from gpubind_ctl import explanation, options, settings
 from gpubind_ctl.answer import Answer
@@ -41,8 +42,9 @@ def command(bundle: str, config_file: str, state_dir: str) -> Answer:
         return Answer(text=f"{file}: nothing is injected: {request.DEVICES_VARIABLE} {said}\n")
     wanted = explanation.capabilities(env)
     text = [f"{file}: {'was' if done else 'would be'} injected for {', '.join(wanted)}"]
+    facts = _facts(document, file)
     for spec, devices in chosen:
-        text += explanation.lines(document, spec, devices, wanted)
+        text += explanation.lines(document, spec, devices, wanted, facts)
     return Answer(text="\n".join(text) + "\n")
 
 
@@ -54,6 +56,14 @@ def _compiled(known: Config, config_file: str, state: str) -> Compiled:
         return current
     made: Any = settings.compiled(config_file, folders, state)
     return cast("Compiled", made)
+
+
+def _facts(document: Spec, file: str) -> modifier.Facts:
+    """Give what the plan depends on in the image; nothing where it is not mounted any more."""
+    try:
+        return injection.look(document, oci.root_of(document, file))
+    except ToolkitError:
+        return modifier.NO_FACTS
 
 
 def _chosen(

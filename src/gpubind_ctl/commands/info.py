@@ -11,6 +11,7 @@ import click
 from gpubind_cdi import driver as drivers
 from gpubind_cdi import generate
 from gpubind_cdi.discover import shared
+from gpubind_cdi.simulated import Simulated
 
 from gpubind.root import Root
 from gpubind_ctl import options, sources
@@ -19,7 +20,7 @@ from gpubind_ctl.simulate import note
 
 if TYPE_CHECKING:
     from gpubind_cdi.driver import Driver
-    from gpubind_cdi.inventory import Source
+    from gpubind_cdi.gpu import GpuSource
 
 NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
 
@@ -45,24 +46,24 @@ def command(as_json: bool, driver_root: str, dev_root: str | None) -> Answer:  #
     return Answer(text=text, notes=notes, status=3 if notes else 0)
 
 
-def _facts(source: Source, root: Root, nodes: Root, system: Root) -> dict[str, Any]:
+def _facts(source: GpuSource, root: Root, nodes: Root, system: Root) -> dict[str, Any]:
     driver = generate.look(generate.Options(), root, nodes, system, source.driver_version())
-    known = source.inventory()
+    simulated = source.inventory().profile if isinstance(source, Simulated) else ""
     return {
         "driver": {
             "version": driver.version,
-            "cuda": known.cuda,
+            "cuda": source.cuda_version(),
             "kernel": drivers.kernel_version(system),
             "root": root.path,
             "folders": [folder.path for folder in driver.folders if folder.names],
         },
-        "simulated": known.profile,
+        "simulated": simulated,
         "mode": "nvml",
         "capabilities": _capabilities(driver),
         "nodes": {path: nodes.exists(path) for path in NODES},
         "note": note.read(nodes),
-        "gpus": [dataclasses.asdict(gpu) for gpu in known.gpus],
-        "faults": [{"index": one.index, "message": one.message} for one in known.faults],
+        "gpus": [dataclasses.asdict(gpu) for gpu in source.gpus()],
+        "faults": [{"index": one.index, "message": one.message} for one in source.faults()],
     }
 
 
