@@ -78,7 +78,11 @@ def prepare(prefix: Path, situation: Situation) -> None:
     root = prefix / "bundle/rootfs"
     (root / "etc").mkdir(parents=True)
     (root / FOLDER[1:]).mkdir(parents=True)
-    spec = {"process": {"env": list(situation.env)}, "root": {"path": "rootfs"}}
+    spec = {
+        "process": {"env": list(situation.env)},
+        "root": {"path": "rootfs"},
+        "linux": {"resources": {"devices": [{"allow": False, "access": "rwm"}]}},
+    }
     (prefix / "bundle/config.json").write_text(json.dumps(spec))
     state = prefix / "run/gpubind"
     state.mkdir(parents=True)
