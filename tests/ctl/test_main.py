@@ -97,7 +97,9 @@ def test_a_reader_that_goes_away_is_no_error_to_tell() -> None:
 
 
 def test_an_interrupt_ends_quietly() -> None:
-    words = [*PROGRAM, "cdi", "transform", "root", "--from", "/a", "--to", "/b"]
+    # a job in the background inherits that SIGINT is ignored
+    words = ["/usr/bin/env", "--default-signal=INT", *PROGRAM]
+    words += ["cdi", "transform", "root", "--from", "/a", "--to", "/b"]
     pipe = subprocess.PIPE
     with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         assert process.stdin is not None
