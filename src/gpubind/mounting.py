@@ -88,14 +88,15 @@ def detach(fd: int) -> None:
 
 
 def setns(fd: int, kind: int) -> None:
-    """Enter the namespace `fd` stands for; it must be of this kind. See setns(2)."""
+    """Go into the namespace that `fd` stands for; it must be of this kind. See the man page."""
     _done(_libc.setns(fd, kind), fd)
 
 
 def bpf(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
-    """Do one bpf(2) command; what the kernel gives back stands in `attributes` afterwards.
+    """Do one command of the call; what the kernel says stands in `attributes` afterwards.
 
     Raises OSError, ENOSYS on a machine whose number of the call is not known here.
+    See bpf(2).
     """
     number = NR_BPF.get(os.uname().machine)
     if number is None:
