@@ -33,8 +33,8 @@ class Place:
         self.settings = specs.settings(f"{folder}/cdi")
         specs.put(self.state, registry, f"{folder}/cdi")
 
-    def inject(self, *env: str) -> list[str]:
-        wanted = request.of([f"NVIDIA_VISIBLE_DEVICES={env[0]}", *env[1:]])
+    def inject(self, *names: str, capabilities: tuple[str, ...] = ("compute",)) -> list[str]:
+        wanted = request.Request(names, capabilities)
         spec = oci.load(self.file)
         return injection.into(self.file, spec, wanted, self.settings, self.state)
 
@@ -63,10 +63,10 @@ def test_a_gpu_is_injected(tmp_path: Path) -> None:
     assert os.path.exists(f"{made.root}/etc/ld.so.cache")
 
 
-@pytest.mark.parametrize("name", ["nvidia.com/gpu=0", "0,0", "0,nvidia.com/gpu=0"])
-def test_a_gpu_named_in_any_way_is_injected_once(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("names", [("nvidia.com/gpu=0",), ("0", "nvidia.com/gpu=0")])
+def test_a_gpu_named_in_any_way_is_injected_once(tmp_path: Path, names: tuple[str, ...]) -> None:
     made = place(tmp_path)
-    made.inject(name)
+    made.inject(*names)
     assert len(made.document()["linux"]["devices"]) == 1
 
 
@@ -79,7 +79,7 @@ def test_a_uuid_is_found_in_any_case(tmp_path: Path) -> None:
 def test_what_was_injected_asks_for_nothing_more(tmp_path: Path) -> None:
     made = place(tmp_path)
     made.inject("0")
-    assert request.of(made.document()["process"]["env"]).devices == ()
+    assert made.document()["process"]["env"][-1] == "NVIDIA_VISIBLE_DEVICES=void"
 
 
 def test_a_second_injection_changes_nothing(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_what_a_mount_hides_is_left_to_the_hook(tmp_path: Path) -> None:
 
 def test_only_the_capabilities_asked_for_come_in(tmp_path: Path) -> None:
     made = place(tmp_path)
-    made.inject("0", "NVIDIA_DRIVER_CAPABILITIES=utility")
+    made.inject("0", capabilities=("utility",))
     assert "mounts" not in made.document()
     assert os.listdir(made.root) == []
 
@@ -135,7 +135,7 @@ def test_a_host_without_driver_starts_without_gpu_and_says_so(tmp_path: Path) ->
 def test_a_host_without_driver_still_gives_what_was_named_in_full(tmp_path: Path) -> None:
     registry = specs.compiled(specs.spec(kind="vendor.org/net"))
     made = place(tmp_path, registry=registry)
-    assert len(made.inject("0,vendor.org/net=0")) == 1
+    assert len(made.inject("0", "vendor.org/net=0")) == 1
     assert len(made.document()["linux"]["devices"]) == 1
 
 
@@ -176,7 +176,7 @@ def test_a_root_that_is_a_file_is_an_error(tmp_path: Path) -> None:
 
 def test_a_decision_names_what_it_would_do(tmp_path: Path) -> None:
     made = place(tmp_path)
-    wanted = request.of(["NVIDIA_VISIBLE_DEVICES=0"])
+    wanted = request.Request(("0",), ("compute",))
     decision = injection.decide(made.file, made.document(), wanted, made.settings, made.state)
     assert str(decision.now[0]).startswith("link /usr/lib/gpu")
     assert (decision.root, decision.later, decision.notes) == (made.root, [], [])
