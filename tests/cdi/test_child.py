@@ -53,7 +53,6 @@ def test_a_child_that_crashes_is_told_by_its_end(program: str, message: str) -> 
         "import time; time.sleep(60)",
         "import os, time; os.write(1, b'half'); time.sleep(60)",
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)",
-        "import os\nwhile True: os.write(1, b'x' * 65536)",
     ],
 )
 def test_a_child_that_does_not_end_is_ended(program: str) -> None:
@@ -62,4 +61,13 @@ def test_a_child_that_does_not_end_is_ended(program: str) -> None:
     with pytest.raises(TimeoutError):
         one.heard(0.3)
     assert time.monotonic() - start < 2
+    assert is_gone(one)
+
+
+def test_a_child_that_says_too_much_is_ended_before_its_time() -> None:
+    one = started("import os\nwhile True: os.write(1, b'x' * 65536)")
+    start = time.monotonic()
+    with pytest.raises(TimeoutError):
+        one.heard(60)
+    assert time.monotonic() - start < 20
     assert is_gone(one)
