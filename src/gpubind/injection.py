@@ -96,7 +96,7 @@ def look(spec: Spec, path: str) -> modifier.Facts:
 
 def applied(spec: Spec, decision: Decision) -> Spec:
     """Give the spec with the decision's edits and, where one is needed, our hook. Pure."""
-    given = edits.apply(spec, decision.edits)
+    given = edits.apply(modifier.without_prestart(spec), decision.edits)
     if decision.later:
         given = modifier.with_hook(given, paths.HOOK, words.of(decision.later))
     return given

@@ -20,6 +20,11 @@ COMPAT = ("/usr/local/cuda/compat", "/etc/ld.so.conf.d/00-compat-gpubind.conf")
 """Where an image brings CUDA libraries of its own, and what an earlier start may have left."""
 
 GRAPHICS = frozenset(("graphics", "display"))
+PRESTART = frozenset(
+    ("gpubind-runtime-hook", "nvidia-container-runtime-hook", "nvidia-container-toolkit")
+)
+"""Programs that give a container its GPUs from a prestart hook: ours and the field's."""
+
 HOOK_PATH = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -144,3 +149,24 @@ def with_hook(spec: Spec, program: str, words: list[str]) -> Spec:
     before = hooks.get("createContainer") or []
     hooks["createContainer"] = before if entry in before else [*before, entry]
     return {**spec, "hooks": hooks}
+
+
+def without_prestart(spec: Spec) -> Spec:
+    """Give `spec` without the prestart hooks that would do again what its edits do.
+
+    Such a hook changes the device cgroup behind the runtime's back; the edits stand in the spec.
+    """
+    hooks = spec.get("hooks") or {}
+    before = hooks.get("prestart") or []
+    kept = [hook for hook in before if _program(hook) not in PRESTART]
+    if len(kept) == len(before):
+        return spec
+    given = {**hooks, "prestart": kept}
+    if not kept:
+        del given["prestart"]
+    return {**spec, "hooks": given}
+
+
+def _program(hook: OciHook) -> str:
+    path = hook.get("path")
+    return path.rpartition("/")[2] if isinstance(path, str) else ""
