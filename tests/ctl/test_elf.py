@@ -49,7 +49,10 @@ def test_an_elf_reader_finds_all_of_a_library(
         read = ELFFile(file)
         assert described(read) == {
             "machine": (named, bits, "ET_DYN", 0),
-            "segments": ["PT_LOAD", "PT_LOAD", "PT_DYNAMIC", "PT_GNU_STACK"],
+            "segments": [
+                *(("PT_LOAD", "r"), ("PT_LOAD", "rw"), ("PT_DYNAMIC", "rw")),
+                ("PT_GNU_STACK", "rw"),
+            ],
             "sections": [".rodata", ".dynstr", ".hash", ".dynsym", ".dynamic", ".shstrtab"],
             "text": b"the text\0",
             "symbol": (".rodata", 9, "STT_OBJECT"),
@@ -71,7 +74,9 @@ def described(read: Any) -> dict[str, object]:
     kind = symbol["st_info"]["type"]
     return {
         "machine": (read.get_machine_arch(), read.elfclass, read["e_type"], read["e_flags"]),
-        "segments": [segment["p_type"] for segment in read.iter_segments()],
+        "segments": [
+            (one["p_type"], {4: "r", 6: "rw"}.get(one["p_flags"])) for one in read.iter_segments()
+        ],
         "sections": [section.name for section in read.iter_sections() if section.name],
         "text": read.get_section_by_name(".rodata").data(),
         "symbol": (places(read)[symbol["st_value"]], symbol["st_size"], kind),
