@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of plans share: a root, a canary beside it, two ways to reach them."""
+"""What tests share: an installation; a root, a canary beside it, two ways to reach them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import installed
 import pytest
 import trees
 
@@ -26,3 +27,16 @@ def host(tmp_path: Path) -> Iterator[Path]:
     before = trees.seen(tmp_path / "canary")
     yield tmp_path
     assert trees.seen(tmp_path / "canary") == before
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> installed.Prefix:
+    """Give one installation for all tests; `prefix` cleans it."""
+    return installed.install(str(tmp_path_factory.mktemp("prefix")))
+
+
+@pytest.fixture
+def prefix(installation: installed.Prefix) -> Iterator[installed.Prefix]:
+    """Give an installation with nothing but its launchers."""
+    yield installation
+    installation.clean()
