@@ -218,7 +218,7 @@ def test_a_failed_generation_leaves_the_earlier_spec(t4: Path, tmp_path: Path) -
         (["--device-name-strategy", "foo"], "unknown device name strategy 'foo'"),
         (["--device-id", "9"], "no device '9'"),
         (["--disable-hook", "nothing"], "no hook 'nothing'"),
-        (["--enable-hook", "all"], "the hook 'all' can't be enabled"),
+        (["--enable-hook", "all"], "not all hooks can be enabled at once"),
         (["--feature-flag", "foo"], "the feature flag 'foo' is none"),
         (["--feature-flag", "enable-coherent-annotations"], "the feature flag 'enable-coherent-"),
         (["--cdi-version-max", "9"], "no CDI version '9'"),
