@@ -9,6 +9,7 @@ GPUBIND_APT_UNCHECKED=1, the one that ./dev knows, relaxes that.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import glob
 import hashlib
 import os
@@ -113,23 +114,30 @@ def archive_lines(release: str, components: Sequence[str]) -> str:
 def cached(name: str, key: str, build: Callable[[str], None]) -> str:
     """Give the folder .cache/system/NAME-HASH of this key, built first where it is missing.
 
-    It is never seen half-built; those of the same name for other keys are removed then.
+    It is never seen half-built; those of the same name for other keys are removed then. Test runs
+    side by side build one after the other.
     """
     parent = os.path.realpath(os.path.join(CACHE, "system"))
     target = os.path.join(parent, f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}")
-    if not os.path.exists(target):
-        os.makedirs(parent, exist_ok=True)
-        unfinished = tempfile.mkdtemp(dir=parent, prefix="unfinished-")
-        os.chmod(unfinished, 0o755)
-        try:
-            build(unfinished)
-            for old in glob.glob(os.path.join(parent, f"{name}-*")):
-                shutil.rmtree(old)
-            os.rename(unfinished, target)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+    os.makedirs(parent, exist_ok=True)
+    with open(os.path.join(parent, f"{name}.lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(target):
+            _build(parent, name, target, build)
     return target
+
+
+def _build(parent: str, name: str, target: str, build: Callable[[str], None]) -> None:
+    unfinished = tempfile.mkdtemp(dir=parent, prefix="unfinished-")
+    os.chmod(unfinished, 0o755)
+    try:
+        build(unfinished)
+        for old in glob.glob(os.path.join(parent, f"{name}-*")):
+            shutil.rmtree(old)
+        os.rename(unfinished, target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
 
 
 def download(release: str, components: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from system import cgroups
+from system.place import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ WATCHED = (
     "/var/lib/docker",
     "/var/lib/gpubind",
 )
-ENGINES = ("docker", "containerd", "podman", "libpod", "conmon", "gpubind-tests")
+ENGINES = ("docker", "containerd", "podman", "libpod", "conmon", f"{PREFIX}-{os.getpid()}-")
 # Where other programs come and go, only what engines name counts.
 SHARED = ("/run", "/dev/shm", "/dev")
 

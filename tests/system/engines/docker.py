@@ -21,12 +21,20 @@ SOCKET = "unix:///run/docker-tests/docker.sock"
 
 
 class Docker:
-    """A running dockerd with the image; `runtimes` besides runc: name to program."""
+    """A running dockerd with the image; `runtimes` besides runc: name to program.
+
+    `environment` is the daemon's, beside the usual; it looks for its hook on PATH when it starts.
+    """
 
     name = "docker"
 
     def __init__(
-        self, place: Place, archive: str, scratch: str, runtimes: Mapping[str, str] | None = None
+        self,
+        place: Place,
+        archive: str,
+        scratch: str,
+        runtimes: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.place = place
         self.log = os.path.join(scratch, "dockerd.log")
@@ -46,6 +54,7 @@ class Docker:
             *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"),
             "--oom-score-adjust=0",
             log=self.log,
+            environment=environment,
         )
         self._wait()
         self.call("load", "--quiet", "--input", archive)
