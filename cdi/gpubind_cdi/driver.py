@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gpubind import elf
 from gpubind.errors import ToolkitError
-from gpubind_cdi import elf
 from gpubind_cdi.lookup import files, library
 
 if TYPE_CHECKING:

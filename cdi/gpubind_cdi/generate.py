@@ -7,33 +7,24 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gpubind import paths, plan, words
-from gpubind.errors import ToolkitError, UsageError
+from gpubind import paths
+from gpubind.errors import ToolkitError
 from gpubind.root import Root
 from gpubind_cdi import driver as drivers
-from gpubind_cdi import elf, libraries, limit, namer, select, sidecar_writer, validate
+from gpubind_cdi import hooks, libraries, limit, namer, select, sidecar_writer, validate
 from gpubind_cdi.discover import files as plain_files
 from gpubind_cdi.discover import nodes, shared
 from gpubind_cdi.discover.found import Found, Missing, together
 from gpubind_cdi.lookup import library
-from gpubind_cdi.model import ContainerEdits, Device, DeviceNode, Hook, Mount, Spec
+from gpubind_cdi.model import ContainerEdits, Device, DeviceNode, Mount, Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from gpubind import plan
     from gpubind_cdi.driver import Driver
     from gpubind_cdi.gpu import GpuSource
 
-LINKS_HOOK, CACHE_HOOK = "create-symlinks", "update-ldcache"
-PLANNED = (LINKS_HOOK, CACHE_HOOK)
-HOOKS = (
-    *PLANNED,
-    "chmod",
-    "disable-device-node-modification",
-    "enable-cuda-compat",
-    "update-application-profile",
-)
-HOOK_ENV = ("PATH=/usr/sbin:/usr/bin:/sbin:/bin",)
 NONE_ENV = "NVCT_EMPTY_DEVICE="
 
 
@@ -95,7 +86,7 @@ def generate(
         with Root("/") as host:
             return generate(options, gpus, root, dev_root, host)
     strategies = namer.checked(options.device_name_strategies)
-    hooks = _hooks(options)
+    names = hooks.wanted(options.disable_hooks, options.enable_hooks)
     libraries.table()  # read here, while NVML's process is still at work
     driver = look(options, root, dev_root, system, gpus.driver_version())
     chosen = select.devices(options.device_ids, gpus.gpus(), gpus.faults())
@@ -103,14 +94,14 @@ def generate(
     lost = (*(_unreadable(fault.index, fault.message) for fault in gpus.faults()), *lost)
     if not devices and select.NONE not in options.device_ids:
         raise _no_gpu(driver, lost)
-    common = _without(_common(options, driver), hooks)
-    devices = {names: _without(found, hooks) for names, found in devices.items()}
-    spec, left_out = _spec(options, common, devices)
+    common = _without(_common(options, driver), names)
+    devices = {known: _without(found, names) for known, found in devices.items()}
+    spec, left_out = _spec(options, common, devices, hooks.shared(names, driver.version))
     absent = [*lost, *common.missing, *(one for found in devices.values() for one in found.missing)]
     absent += _empty(options, gpus)
     return Generated(
         spec=spec,
-        sidecar=sidecar_writer.document(driver, gpus.cuda_version(), gpus.gpus(), common, devices),
+        sidecar=sidecar_writer.document(driver, gpus, common, devices, names),
         missing=tuple(dict.fromkeys(one for one in absent if one.required)),
         explain_missing=tuple(dict.fromkeys(one for one in absent if not one.required)),
         left_out=left_out,
@@ -118,13 +109,16 @@ def generate(
 
 
 def _spec(
-    options: Options, common: Found, devices: Mapping[tuple[str, ...], Found]
+    options: Options,
+    common: Found,
+    devices: Mapping[tuple[str, ...], Found],
+    more: Sequence[plan.Operation],
 ) -> tuple[Spec, tuple[str, ...]]:
     """Give the valid spec and what the oldest engine's version cost."""
     full = Spec(
         kind=f"{options.vendor}/{options.device_class}",
         devices=tuple(sorted(_described(options, devices), key=lambda device: device.name)),
-        container_edits=_common_edits(options, common),
+        container_edits=_common_edits(options, common, more),
     )
     spec, left_out = limit.fit(full, options.cdi_version_max)
     validate.check(spec, writing=True)
@@ -142,24 +136,6 @@ def look(options: Options, root: Root, dev_root: Root, system: Root, reported: s
         machine=options.machine,
         folders=folders,
     )
-
-
-def _hooks(options: Options) -> frozenset[str]:
-    """Give the hooks that are wanted."""
-    for name in (*options.disable_hooks, *options.enable_hooks):
-        if name not in (*HOOKS, "all"):
-            raise UsageError(
-                f"no hook {name!r}", identifier="USE-HOOK", hint=f"there are: {', '.join(HOOKS)}"
-            )
-    for name in options.enable_hooks:
-        if name not in PLANNED:
-            raise UsageError(
-                f"the hook {name!r} can't be enabled",
-                identifier="USE-HOOK",
-                hint=f"these can: {', '.join(PLANNED)}",
-            )
-    disabled = set(PLANNED if "all" in options.disable_hooks else options.disable_hooks)
-    return frozenset(PLANNED) - disabled | set(options.enable_hooks)
 
 
 def _devices(
@@ -201,32 +177,34 @@ def _common(options: Options, driver: Driver) -> Found:
     return together(parts)
 
 
-def _without(found: Found, hooks: frozenset[str]) -> Found:
+def _without(found: Found, names: Collection[str]) -> Found:
     """Give what was found without what only a hook that is not wanted would do."""
-    if LINKS_HOOK not in hooks:
+    if hooks.LINKS not in names:
         found = replace(found, links=())
-    return found if CACHE_HOOK in hooks else replace(found, entries=(), folders=())
+    return found if hooks.CACHE in names else replace(found, entries=(), folders=())
 
 
 def _described(options: Options, devices: Mapping[tuple[str, ...], Found]) -> Iterator[Device]:
+    wanted = hooks.wanted(options.disable_hooks, options.enable_hooks)
     for names, found in devices.items():
-        edits = _edits(options, found)
+        edits = _edits(options, found, hooks.own(wanted, found))
         yield from (Device(name=name, container_edits=edits) for name in names)
     if select.NONE in options.device_ids:
         yield Device(name=select.NONE, container_edits=ContainerEdits(env=(NONE_ENV,)))
     elif not options.no_all_device:
-        every = _edits(options, together(devices.values()))
+        found = together(devices.values())
+        every = _edits(options, found, hooks.own(wanted, found))
         yield Device(name=select.ALL, container_edits=every)
 
 
-def _common_edits(options: Options, found: Found) -> ContainerEdits:
+def _common_edits(options: Options, found: Found, more: Sequence[plan.Operation]) -> ContainerEdits:
     env = ["NVIDIA_VISIBLE_DEVICES=void"]
     if found.folders:
         env.insert(0, f"NVIDIA_CTK_LIBCUDA_DIR={':'.join(found.folders)}")
-    return replace(_edits(options, found), env=tuple(env))
+    return replace(_edits(options, found, more), env=tuple(env))
 
 
-def _edits(options: Options, found: Found) -> ContainerEdits:
+def _edits(options: Options, found: Found, more: Sequence[plan.Operation]) -> ContainerEdits:
     gids = {node.gid for node in found.nodes if node.gid and node.mode & 0o006 != 0o006}
     return ContainerEdits(
         device_nodes=tuple(
@@ -241,7 +219,7 @@ def _edits(options: Options, found: Found) -> ContainerEdits:
             )
             for node in sorted(found.nodes, key=lambda node: _depth(node.path))
         ),
-        hooks=tuple(_hook(options, found)),
+        hooks=tuple(hooks.entry(options.hook_path, found, more)),
         mounts=tuple(
             Mount(host_path=mount.host, container_path=mount.container, options=mount.options)
             for mount in sorted(found.mounts, key=lambda mount: _depth(mount.container))
@@ -252,20 +230,6 @@ def _edits(options: Options, found: Found) -> ContainerEdits:
 
 def _depth(path: str) -> tuple[int, str]:
     return path.count("/"), path
-
-
-def _hook(options: Options, found: Found) -> Iterator[Hook]:
-    """Give the one hook that makes links and loader entries, if there are any."""
-    operations: list[plan.Operation] = [plan.Link(link.target, link.link) for link in found.links]
-    if found.folders:
-        narrow = [entry.path for entry in found.entries if entry.machine == elf.I386]
-        wide = [entry.path for entry in found.entries if entry.machine != elf.I386]
-        operations.append(plan.LdCache(found.folders, wide, narrow))
-    if operations:
-        base = os.path.basename(options.hook_path)
-        name = (base, "hook") if base == "nvidia-ctk" else (base,)
-        args = (*name, *words.of(operations))
-        yield Hook(hook_name="createContainer", path=options.hook_path, args=args, env=HOOK_ENV)
 
 
 def _empty(options: Options, gpus: GpuSource) -> list[Missing]:

@@ -66,6 +66,7 @@ _SIDECAR = _object(
     links=_list(_LINK),
     libraries=_list(_LIBRARY),
     folders=_TEXTS,
+    operations=_TEXTS,
 )
 
 
@@ -97,13 +98,14 @@ class Sidecar:
 
     def beside(self) -> dict[str, Any]:
         """Give what the start path needs of it beside the edits."""
-        names = ("driver", "gpus", "links", "libraries", "folders")
+        names = ("driver", "gpus", "operations", "links", "libraries", "folders")
         return {name: self.facts[name] for name in names}
 
 
 NOTHING_BESIDE: dict[str, Any] = {
     "driver": None,
     "gpus": [],
+    "operations": [],
     "links": [],
     "libraries": [],
     "folders": [],

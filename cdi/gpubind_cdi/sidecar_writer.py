@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gpubind_cdi.discover.found import Entry, Found, Link
     from gpubind_cdi.driver import Driver
-    from gpubind_cdi.gpu import Gpu
+    from gpubind_cdi.gpu import Gpu, GpuSource
     from gpubind_cdi.libraries import Use
 
 
@@ -24,22 +24,28 @@ def tied(facts: Mapping[str, Any], spec: str, data: bytes) -> dict[str, Any]:
 
 def document(
     driver: Driver,
-    cuda: str,
-    gpus: Sequence[Gpu],
+    source: GpuSource,
     common: Found,
     devices: Mapping[tuple[str, ...], Found],
+    operations: Sequence[str],
 ) -> dict[str, Any]:
     """Give the document of a spec before it is tied; `devices` maps a device's names to its find.
 
-    A link of a device names the devices it belongs to, a common one none.
+    `operations` are the names of the spec's hooks. A link of a device names the devices it belongs
+    to, a common one none.
     """
     every = (common, *devices.values())
     links = [_link(link, ()) for link in common.links]
     links += [_link(link, names) for names, found in devices.items() for link in found.links]
     return {
         "generator": f"gpubind {VERSION}",
-        "driver": {"version": driver.version, "root": driver.root.path, "cuda": cuda},
-        "gpus": [_gpu(gpu) for gpu in gpus],
+        "driver": {
+            "version": driver.version,
+            "root": driver.root.path,
+            "cuda": source.cuda_version(),
+        },
+        "gpus": [_gpu(gpu) for gpu in source.gpus()],
+        "operations": list(operations),
         "items": {place: _use(use) for found in every for place, use in _items(found)},
         "links": links,
         "libraries": [_library(entry) for entry in common.entries],

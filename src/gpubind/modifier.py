@@ -89,7 +89,8 @@ def _compat(spec: CompiledSpec) -> Operation:
     from gpubind.operation import compat
 
     driver = spec["driver"] or {}
-    return compat.CudaCompat(driver.get("version", ""), driver.get("cuda", ""))
+    version = driver.get("version", "")
+    return compat.CudaCompat(version, "" if version else driver.get("cuda", ""))
 
 
 def _profile(spec: CompiledSpec, devices: Iterable[str]) -> Operation:
@@ -165,6 +166,20 @@ def without_prestart(spec: Spec) -> Spec:
     if not kept:
         del given["prestart"]
     return {**spec, "hooks": given}
+
+
+def with_prestart(spec: Spec, program: str) -> Spec:
+    """Give `spec` with a prestart hook as its last one, unless it has such a hook already."""
+    if without_prestart(spec) is not spec:
+        return spec
+    entry: OciHook = {
+        "path": program,
+        "args": [program.rpartition("/")[2], "prestart"],
+        "env": [HOOK_PATH],
+    }
+    hooks = {**(spec.get("hooks") or {})}
+    hooks["prestart"] = [*(hooks.get("prestart") or []), entry]
+    return {**spec, "hooks": hooks}
 
 
 def _program(hook: OciHook) -> str:

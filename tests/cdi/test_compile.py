@@ -69,6 +69,7 @@ def test_a_spec_becomes_an_entry_of_the_registry(tmp_path: Path) -> None:
                 "links": [],
                 "libraries": [],
                 "folders": [],
+                "operations": [],
             }
         ],
         "devices": {"nvidia.com/gpu=0": 0},
@@ -236,6 +237,7 @@ def stamped(folder: Path, laid: dict[str, Any], sidecars: Path, **changes: Any) 
         "links": [{"link": "/a", "target": "b", "capabilities": [], "devices": ["0"], "why": "x"}],
         "libraries": [{"path": "/lib/libcuda.so.1", "arch": "x86-64", "capabilities": ["video"]}],
         "folders": ["/lib"],
+        "operations": ["enable-cuda-compat"],
         "inputs": [["/lib/libcuda.so.1", 1, 2]],
         **changes,
     }
@@ -263,12 +265,16 @@ def test_a_fitting_sidecar_is_woven_in_and_replaces_our_hook(tmp_path: Path) -> 
     assert only["devices"]["gpu0"]["deviceNodes"] == [
         {**NODE, "capabilities": ["compute"], "why": "the GPU"}
     ]
-    assert {name: only[name] for name in ("driver", "gpus", "links", "libraries", "folders")} == {
+    assert {
+        name: only[name]
+        for name in ("driver", "gpus", "operations", "links", "libraries", "folders")
+    } == {
         "driver": {"version": "550.54.15", "root": "/", "cuda": "12.4"},
         "gpus": [{"index": 0}],
         "links": [{"link": "/a", "target": "b", "capabilities": [], "devices": ["0"], "why": "x"}],
         "libraries": [{"path": "/lib/libcuda.so.1", "arch": "x86-64", "capabilities": ["video"]}],
         "folders": ["/lib"],
+        "operations": ["enable-cuda-compat"],
     }
     assert found["stamps"][path] == core_config.stamp(path)
     assert found["errors"] == []

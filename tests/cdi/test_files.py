@@ -26,7 +26,9 @@ def generated(name: str = "0") -> Generated:
     device = Device(name=name, container_edits=ContainerEdits(device_nodes=(node,)))
     spec = Spec(cdi_version="0.5.0", kind="nvidia.com/gpu", devices=(device,))
     facts = {"generator": "gpubind", "driver": {}, "gpus": [], "items": {}, "links": []}
-    return Generated(spec=spec, sidecar={**facts, "libraries": [], "folders": [], "inputs": []})
+    return Generated(
+        spec=spec, sidecar={**facts, "libraries": [], "folders": [], "inputs": [], "operations": []}
+    )
 
 
 def save(folder: Path, output: str, form: str = "") -> files.Saved:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from driver_roots import LIBRARIES, VERSION, needs_nodes
 from generated_hosts import PARTS, PLAIN, TWO, again, made, names, node_paths, parts, two
-from gpubind_cdi import document, files
+from gpubind_cdi import document, files, hooks
 from gpubind_cdi.model import Spec
 
 from gpubind import words
@@ -72,7 +72,7 @@ def test_everything_in_the_spec_is_in_the_sidecar(tmp_path: Path) -> None:
     places |= {mount.container_path for one in edits for mount in one.mounts}
     assert set(found.sidecar["items"]) == places
     (hook,) = found.spec.container_edits.hooks
-    (*made_links, cache) = words.parse(list(hook.args[1:])).operations
+    (*made_links, _, cache, _, _) = words.parse(list(hook.args[1:])).operations
     common = [link for link in found.sidecar["links"] if not link["devices"]]
     assert [str(link) for link in made_links] == [
         f"link {link['link']} -> {link['target']}" for link in common
@@ -167,21 +167,35 @@ def test_the_device_all_can_be_left_out(tmp_path: Path) -> None:
 
 def test_hooks_can_be_disabled_and_the_sidecar_follows(tmp_path: Path) -> None:
     made(tmp_path, two())
+    links, cache = ["create-symlinks"], ["update-ldcache"]
+    compat = ["enable-cuda-compat"]
+    others = ["update-application-profile", "disable-device-node-modification"]
     for disabled, enabled, want in (
-        (("create-symlinks",), (), ["update-ldcache"]),
-        (("update-ldcache",), (), ["create-symlinks"]),
+        ((), (), [*links, *compat, *cache, *others]),
+        (("create-symlinks",), (), [*compat, *cache, *others]),
+        (("update-ldcache",), (), [*links, *others]),
         (("all",), (), []),
-        (("all",), ("update-ldcache",), ["update-ldcache"]),
-        (("chmod", "enable-cuda-compat"), (), ["create-symlinks", "update-ldcache"]),
+        (("all",), ("update-ldcache",), cache),
+        (("chmod", "enable-cuda-compat"), (), [*links, *cache, *others]),
+        (("update-application-profile",), ("chmod",), [*links, *compat, *cache, others[1]]),
     ):
         options = replace(PLAIN, disable_hooks=disabled, enable_hooks=enabled)
         found = again(tmp_path, options=options)
-        given = [
-            word for word in hook_words(found) if word in ("create-symlinks", "update-ldcache")
-        ]
+        given = [word for word in hook_words(found) if word in hooks.NAMES]
         assert given == want
         assert bool(found.sidecar["links"]) == ("create-symlinks" in want)
         assert bool(found.sidecar["libraries"]) == ("update-ldcache" in want)
+
+
+def test_chmod_is_for_devices_with_nodes_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    found = made(tmp_path, two(), options=replace(PLAIN, enable_hooks=("chmod",)))
+    lines = {
+        device.name: hook.args
+        for device in found.spec.devices
+        for hook in device.container_edits.hooks
+    }
+    assert lines["0"][-5:] == ("chmod", "--mode", "755", "--path", "/dev/dri")
+    assert "1" not in lines
 
 
 def test_the_hooks_name_is_that_of_its_program(tmp_path: Path) -> None:
@@ -222,8 +236,8 @@ def test_what_an_old_engine_cannot_read_is_left_out_and_said(tmp_path: Path) -> 
         ({"device_ids": ("7",)}, "no device '7'; there are: 0, GPU-"),
         ({"device_ids": ("",)}, "no device ''"),
         ({"disable_hooks": ("update-ldcash",)}, "no hook 'update-ldcash'; there are: create-"),
-        ({"enable_hooks": ("chmod",)}, "the hook 'chmod' can't be enabled; these can: create-"),
-        ({"enable_hooks": ("all",)}, "the hook 'all' can't be enabled"),
+        ({"enable_hooks": ("chmodd",)}, "no hook 'chmodd'; there are: create-"),
+        ({"enable_hooks": ("all",)}, "not all hooks can be enabled at once"),
         ({"cdi_version_max": "9.9.9"}, "no CDI version '9.9.9'; there are: 0.1.0"),
         ({"cdi_version_max": "0.4.0"}, "CDI 0.4.0 is too old: deviceNodes.hostPath needs 0.5.0"),
         ({"cdi_version_max": "0.5.0", "device_class": "gpu.x"}, "a dot in the class needs 0.6.0"),

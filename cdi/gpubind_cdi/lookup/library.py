@@ -14,9 +14,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpubind import ldcache
+from gpubind import elf, ldcache
 from gpubind.errors import RootEscapeError, ToolkitError, UsageError
-from gpubind_cdi import elf
 from gpubind_cdi.lookup import files
 
 if TYPE_CHECKING:
