@@ -1,102 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a container asks for, read from its environment. Pure.
+"""What a container asks for. Pure.
 
-The grammar is the field's: names separated by commas; spaces, holes and duplicates mean nothing;
-`all`, `none` and `void` in any case.
+Most containers of a host ask for nothing; this module is what finding that out takes. Whoever asks
+for something is read by `asked`. docs/requests.md describes the sources and their order.
 """
 
 from __future__ import annotations
 
-from gpubind.errors import ToolkitError
+from gpubind.config import PREFIXES, SWARM
+from gpubind.oci import spec as oci
 
 CAPABILITIES = ("compat32", "compute", "display", "graphics", "ngx", "utility", "video")
 """Every driver capability there is."""
 
-DEFAULT_CAPABILITIES = ("compute", "utility")
 DEVICES_VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 CAPABILITIES_VARIABLE = "NVIDIA_DRIVER_CAPABILITIES"
-LIMIT = 10_000
-"""Elements a list may have."""
+LEGACY_VARIABLE = "CUDA_VERSION"
+MARKER = "/nvidia-container-devices"
+"""What the destination of every mount that asks for a device contains."""
 
-LONGEST = 256
-"""Letters an element may have."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-:./=_")
+    from gpubind.config import Config
+    from gpubind.oci.types import Spec
 
 
 class Request:
-    """Devices by the names asked for, and driver capabilities.
+    """What one container asks for and may have.
 
     `devices` is () for nothing at all, ("none",) for the driver without a GPU, ("all",), or names
-    in the order asked for, each once. `capabilities` is sorted.
+    in the order asked for, each once. `capabilities` is sorted. `source` says who asked
+    (`annotations`, `volume-mounts`, `swarm-resource`, `environment`), `origin` names it for
+    messages, and `explicit` is whether an operator did, not just an image. `imex` are channels,
+    `features` names such as `gds`, `requirements` pairs of a variable and its expression. `notes`
+    are lines for the log, one for each request that was denied; `left` are lines for who wants an
+    explanation, about what gave way.
     """
 
-    __slots__ = ("capabilities", "devices")
+    __slots__ = (
+        *("capabilities", "devices", "explicit", "features", "imex", "left", "notes", "origin"),
+        *("requirements", "source"),
+    )
 
-    def __init__(self, devices: tuple[str, ...], capabilities: tuple[str, ...]) -> None:
+    def __init__(self, devices: tuple[str, ...] = (), capabilities: tuple[str, ...] = ()) -> None:
         self.devices = devices
         self.capabilities = capabilities
+        self.source = ""
+        self.origin = DEVICES_VARIABLE
+        self.explicit = False
+        self.imex: tuple[str, ...] = ()
+        self.features: tuple[str, ...] = ()
+        self.requirements: tuple[tuple[str, str], ...] = ()
+        self.notes: list[str] = []
+        self.left: list[str] = []
 
 
-def variables(env: list[str]) -> dict[str, str]:
+def of(document: Spec, settings: Config, file: str = "config.json") -> Request:
+    """Give the request in a container's config.json; `file` is its name, for messages.
+
+    Raises ToolkitError naming variable, annotation or mount, and the element that is wrong.
+    """
+    env = oci.environment(document, file)
+    if not _asks(document, env, settings):
+        return Request()
+    from gpubind import asked
+
+    return asked.of(document, env, settings)
+
+
+def variables(env: Sequence[str]) -> dict[str, str]:
     """Give the environment as a dict; of a name that comes twice the last counts, as in runc."""
     return dict(entry.split("=", 1) for entry in env if "=" in entry)
 
 
-def of(env: list[str]) -> Request:
-    """Give the request in `process.env`. Raises ToolkitError naming variable and element."""
-    known = variables(env)
-    wanted = _devices(known.get(DEVICES_VARIABLE, ""))
-    if not wanted:
-        return Request((), ())
-    return Request(wanted, _capabilities(known.get(CAPABILITIES_VARIABLE, "")))
+def swarm(settings: Config) -> list[str]:
+    """Give the names of variables that count before NVIDIA_VISIBLE_DEVICES."""
+    text = settings.text(SWARM)
+    return [name for part in text.split(",") if (name := part.strip())] if text else []
 
 
-def _devices(text: str) -> tuple[str, ...]:
-    names = _elements(text, DEVICES_VARIABLE)
-    for name in names:
-        _check(name)
-    words = [name.lower() for name in names]
-    if not names or "void" in words:
-        return ()
-    for word in words:
-        if word in ("all", "none"):
-            return (word,)
-    return tuple(names)
-
-
-def _capabilities(text: str) -> tuple[str, ...]:
-    names = [name.lower() for name in _elements(text, CAPABILITIES_VARIABLE)]
-    for name in names:
-        if name not in CAPABILITIES and name != "all":
-            raise ToolkitError(
-                f"{CAPABILITIES_VARIABLE}: there is no driver capability {name[:80]!r}",
-                identifier="REQ-CAPABILITY",
-                hint=f"known are {', '.join(CAPABILITIES)} and all",
-            )
-    if "all" in names:
-        return CAPABILITIES
-    return tuple(sorted(set(names))) or DEFAULT_CAPABILITIES
-
-
-def _elements(text: str, variable: str) -> list[str]:
-    """Give the elements of a list, each once, in order."""
-    parts = text.split(",", LIMIT + 1)
-    if len(parts) > LIMIT:
-        raise ToolkitError(f"{variable}: more than {LIMIT} elements", identifier="REQ-LENGTH")
-    return list(dict.fromkeys(part for part in map(_trim, parts) if part))
-
-
-def _check(name: str) -> None:
-    """Refuse what no device's name is made of."""
-    plain = _PLAIN.issuperset(name) and name[0].isalnum() and ".." not in name
-    if not plain or len(name) > LONGEST:
-        raise ToolkitError(
-            f"{DEVICES_VARIABLE}: {name[:80]!r} is not a device's name",
-            identifier="REQ-DEVICE",
-            hint="use indices, UUIDs or CDI names, separated by commas",
-        )
-
-
-def _trim(part: str) -> str:
-    return part.strip(" \t")
+def _asks(document: Spec, env: list[str], settings: Config) -> bool:
+    """Tell whether anything in the document could be a request."""
+    names = (DEVICES_VARIABLE, LEGACY_VARIABLE, *swarm(settings))
+    starts = tuple(f"{name}=" for name in names)
+    if any(entry.startswith(starts) for entry in env):
+        return True
+    annotations: object = document.get("annotations")
+    if annotations and isinstance(annotations, dict):
+        prefixes = tuple(settings.texts(PREFIXES))
+        if any(key.startswith(prefixes) for key in annotations):
+            return True
+    mounts: object = document.get("mounts")
+    for mount in mounts if isinstance(mounts, list) else ():
+        place = mount.get("destination") if isinstance(mount, dict) else None
+        if isinstance(place, str) and MARKER in place:
+            return True
+    return False

@@ -51,7 +51,7 @@ def main(words: list[str]) -> None:
 def _settings(read: Arguments, log: Log) -> Config:
     """Give the configuration; a broken one must not keep a container from being stopped."""
     try:
-        return config.load()
+        return config.load(environ=os.environ)
     except ToolkitError as error:
         if read.makes_container:
             raise
@@ -80,7 +80,9 @@ def prepare(file: str, settings: Config, log: Log) -> None:
     from gpubind.oci import spec
 
     document = spec.load(file)
-    wanted = request.of(spec.environment(document, file))
+    wanted = request.of(document, settings, file)
+    for note in wanted.notes:
+        log.note(note)
     if wanted.devices:
         from gpubind import injection
 

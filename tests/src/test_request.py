@@ -7,12 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpubind import request
+from gpubind import devicename, request
+from gpubind.config import Config
 from gpubind.errors import ToolkitError
 
 
+def of_env(env: list[str]) -> request.Request:
+    return request.of({"process": {"env": env}}, Config({}, "config.toml"))
+
+
 def asked(devices: str, *more: str) -> request.Request:
-    return request.of([f"NVIDIA_VISIBLE_DEVICES={devices}", *more])
+    return of_env([f"NVIDIA_VISIBLE_DEVICES={devices}", *more])
 
 
 @pytest.mark.parametrize(
@@ -84,7 +89,7 @@ def test_what_no_name_is_made_of_is_an_error_with_variable_and_element(text: str
 @pytest.mark.parametrize("count", [10_001, 1_000_000])
 def test_a_list_without_end_is_an_error(variable: str, count: int) -> None:
     with pytest.raises(ToolkitError, match=rf"^{variable}: more than 10000 elements"):
-        request.of(["NVIDIA_VISIBLE_DEVICES=0", f"{variable}={'0,' * count}"])
+        of_env(["NVIDIA_VISIBLE_DEVICES=0", f"{variable}={'0,' * count}"])
 
 
 def test_a_long_list_is_read_once_each() -> None:
@@ -106,7 +111,7 @@ def test_a_long_list_is_read_once_each() -> None:
     ],
 )
 def test_the_last_variable_of_the_name_counts(env: list[str], devices: tuple[str, ...]) -> None:
-    assert request.of(env).devices == devices
+    assert of_env(env).devices == devices
 
 
 @pytest.mark.parametrize(
@@ -138,7 +143,7 @@ def test_an_unknown_capability_is_an_error_that_lists_the_known(text: str) -> No
 
 
 def test_who_asks_for_nothing_may_say_any_capability() -> None:
-    assert request.of(["NVIDIA_DRIVER_CAPABILITIES=bogus"]).devices == ()
+    assert of_env(["NVIDIA_DRIVER_CAPABILITIES=bogus"]).devices == ()
 
 
 @given(st.text())
