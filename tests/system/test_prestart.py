@@ -22,17 +22,24 @@ pytestmark = pytest.mark.system
 NODES = "ls /dev | grep '^nvidia[0-9]'"
 LIBCUDA = "ldconfig -p | grep -F 'libcuda.so.1 '"
 FOUND = "\tlibcuda.so.1 (libc6,x86-64) => /usr/lib/x86_64-linux-gnu/libcuda.so.1"
-CONFIG = "cat /run/docker-tests/exec/containerd/daemon/io.containerd.runtime.v2.task/moby/$1*/config.json"
+TASKS = "/run/docker-tests/exec/containerd/daemon/io.containerd.runtime.v2.task/moby"
 
 
-@pytest.fixture(scope="module")
-def engine(image: str, scratch: str, simulated: Node) -> Iterator[Docker]:
-    """Give a dockerd that finds our hook; besides runc it has the shim, as `shim`."""
-    folder = os.path.join(scratch, "prestart")
+@pytest.fixture(scope="module", params=["machine", "unified"])
+def engine(
+    request: pytest.FixtureRequest, image: str, scratch: str, simulated: Node
+) -> Iterator[Docker]:
+    """Give a dockerd that finds our hook; besides runc it has the shim, as `shim`.
+
+    One on this machine's cgroups, of version 1, and one on version 2, where runc guards devices by
+    a BPF program.
+    """
+    folder = os.path.join(scratch, f"prestart-{request.param}")
     os.makedirs(folder)
-    os.symlink(f"{simulated.prefix}/bin/gpubind-runtime-hook", f"{folder}/nvidia-container-runtime-hook")
+    hook = f"{simulated.prefix}/bin/gpubind-runtime-hook"
+    os.symlink(hook, f"{folder}/nvidia-container-runtime-hook")
     path = {"PATH": f"{folder}:{ENVIRONMENT['PATH']}"}
-    with Place() as made:
+    with Place(request.param) as made:
         yield Docker(made, image, folder, {"shim": simulated.runtime}, path)
 
 
@@ -81,7 +88,7 @@ def test_a_number_of_gpus(engine: Docker) -> None:
 )
 def test_capabilities(engine: Docker, wanted: str, found: list[str]) -> None:
     names = "libGLX_nvidia.so.0 libcuda.so.1 libnvidia-ml.so.1"
-    script = f"for name in {names}; do ldconfig -p | grep -o -m1 $name; done; true"
+    script = f"for name in {names}; do ldconfig -p | grep -q $name && echo $name; done; true"
     done = engine.run("sh", "-c", script, options=["--gpus", f'all,"capabilities={wanted}"'])
     assert seen(done) == found
 
@@ -92,7 +99,7 @@ def test_a_container_without_gpus_has_none(engine: Docker) -> None:
 
 
 def test_a_gpu_that_is_not_there_is_one_line_for_the_user(engine: Docker) -> None:
-    done = engine.run("true", options=["--gpus=device=42"], status=127)
+    done = engine.run("true", options=["--gpus=device=42"], status=125)
     told = done.stderr
     assert "gpubind-runtime-hook: unresolvable CDI devices nvidia.com/gpu=42: " in told
     assert "[REGISTRY-DEVICE]" in told
@@ -117,7 +124,7 @@ def test_the_host_s_node_and_library_are_not_the_container_s_to_change(
     library = "/usr/lib/x86_64-linux-gnu/libcuda.so.550.54.15"
     before = [os.stat(f"{simulated.root}{name}") for name in ("/dev/nvidia0", library)]
     script = f"chmod 0 /dev/nvidia0; chmod 0 {library}; echo x >>{library}; cat /dev/null"
-    engine.run("sh", "-c", f"({script}) 2>/dev/null; true", options=["--gpus=1", "--cap-add=ALL"])
+    engine.run("sh", "-c", f"({script}) 2>/dev/null; true", options=["--gpus=1"])
     after = [os.stat(f"{simulated.root}{name}") for name in ("/dev/nvidia0", library)]
     assert after == before
 
@@ -145,7 +152,7 @@ def test_the_shim_takes_the_hook_out_and_puts_every_device_into_the_spec(engine:
     options = ("--rm", "--detach", "--network=none", "--gpus=2", "--runtime=shim")
     name = engine.call("run", *options, "gpubind.test/minimal:latest", "sleep", "60").stdout.strip()
     try:
-        spec = json.loads(engine.place.run("sh", "-c", CONFIG, "sh", name).stdout)
+        spec = json.loads(engine.place.run("cat", f"{TASKS}/{name}/config.json").stdout)
         script = f"{NODES}; probe open /dev/nvidia0 /dev/nvidia1; grep -c /dev/nvidia /proc/mounts"
         done = engine.call("exec", name, "sh", "-c", script, status=1)
     finally:
