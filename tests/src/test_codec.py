@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 
 import checkout
 import pytest
@@ -147,7 +148,8 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_another_interpreters_private_module_makes_no_difference(change: str) -> None:
     program = OTHER.format(src=f"{checkout.ROOT}/src", gone=CHANGES[change])
-    words = ["/usr/bin/python3", "-IS", "-X", "utf8", "-c", program]
+    start = ["/usr/bin/python3", "-IS"] if change == "none" else [sys.executable]
+    words = [*start, "-X", "utf8", "-c", program]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [

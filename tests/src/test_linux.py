@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import checkout
@@ -77,6 +78,6 @@ def test_where_the_private_module_is_gone_the_public_one_serves() -> None:
         "import os; fd = os.open('/', os.O_PATH)\n"
         "os.close(linux.openat2(fd, 'etc', os.O_PATH, resolve=0))\n"
     )
-    words = ["/usr/bin/python3", "-IS", "-c", program]
+    words = [sys.executable, "-c", program]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("full\n", "")

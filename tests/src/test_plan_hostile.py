@@ -138,36 +138,48 @@ def test_a_message_about_an_odd_name_is_one_line(host: Path) -> None:
     )
 
 
-READ_ONLY = """
+MOUNTED = """
 import ctypes, os, sys
 sys.path[:0] = [{src!r}]
 libc = ctypes.CDLL(None, use_errno=True)
 if libc.unshare(0x00020000) != 0:
     sys.exit("may not unshare")
 assert libc.mount(None, b"/", None, 0x44000, None) == 0
-root = {root!r}.encode()
-assert libc.mount(root, root, None, 0x1000, None) == 0
-assert libc.mount(None, root, None, 0x1000 | 0x20 | 1, None) == 0
+{mounts}
 from gpubind import plan
+from gpubind.errors import ToolkitError
 from gpubind.root import Root
 notes = []
 link = plan.Link("libcuda.so.1", "/usr/lib/gpu/libcuda.so")
 cache = plan.LdCache(["/usr/lib/gpu"], ["/usr/lib/gpu/libcuda.so.1"], ["/usr/lib32/libcuda.so.1"])
-with Root({root!r}) as root:
-    print(plan.perform(root, [link, plan.Link("libx.so.1", "/usr/lib/gpu/libx.so"), cache], notes))
-print(notes)
+try:
+    with Root({root!r}) as root:
+        links = [link, plan.Link("libx.so.1", "/usr/lib/gpu/libx.so")]
+        print(plan.perform(root, [*links, cache], notes))
+    print(notes)
+except ToolkitError as error:
+    print(error)
 """
 
 
-def read_only(root: Path) -> list[str]:
-    program = READ_ONLY.format(src=f"{checkout.ROOT}/src", root=str(root))
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=False, capture_output=True, text=True
-    )
+BIND = "assert libc.mount({root!r}.encode(), {place!r}.encode(), None, 0x1000, None) == 0"
+READ_ONLY = "assert libc.mount(None, {place!r}.encode(), None, 0x1000 | 0x20 | 1, None) == 0"
+
+
+def mounted(root: Path, *mounts: str) -> list[str]:
+    """Perform the plan where `mounts` are, in a mount namespace of its own."""
+    program = MOUNTED.format(src=f"{checkout.ROOT}/src", root=str(root), mounts="\n".join(mounts))
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
     if done.stderr == "may not unshare\n":
-        pytest.skip("this container lets nobody mount, so there is no read-only root")
+        pytest.skip("this container lets nobody mount")
     assert done.stderr == ""
     return done.stdout.splitlines()
+
+
+def read_only(root: Path) -> list[str]:
+    place = str(root)
+    return mounted(root, BIND.format(root=place, place=place), READ_ONLY.format(place=place))
 
 
 @pytest.mark.root
@@ -186,6 +198,19 @@ def test_a_read_only_root_leaves_one_note(host: Path) -> None:
 def test_a_read_only_root_that_has_it_all_leaves_no_note(host: Path) -> None:
     plans.perform(host / "root", plans.PLAN)
     assert read_only(host / "root") == ["[]", "[]"]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs uid 0 to mount")
+@pytest.mark.parametrize("file", FILES)
+def test_a_mount_in_place_is_an_error_and_nothing_is_left(host: Path, file: str) -> None:
+    trees.build(host / "root", {file: "below"})
+    canary = f"{host}/canary/etc/ld.so.cache"
+    [said] = mounted(host / "root", BIND.format(root=canary, place=f"{host}/root{file}"))
+    assert said.endswith("Device or resource busy [ROOT-WRITE]")
+    assert not [
+        name for name in os.listdir(os.path.dirname(f"{host}/root{file}")) if name[0] == "."
+    ]
 
 
 def test_a_root_without_room_is_an_error(host: Path) -> None:
