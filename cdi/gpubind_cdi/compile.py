@@ -89,12 +89,12 @@ def write(state_dir: str, registry: Mapping[str, Any], config_file: str = "") ->
 
     With `config_file` also the operator's keys, with the stamp the registry holds for that file.
     """
-    _make_folder(state_dir)
+    make_folder(state_dir)
     if config_file:
         stamp = registry["stamps"].get(config_file)
         twin = {"file": config_file, "stamp": stamp, "values": registry["config"]}
-        _put(state_dir, CONFIG_FILE, twin)
-    _put(state_dir, FILE, registry)
+        put(state_dir, CONFIG_FILE, twin)
+    put(state_dir, FILE, registry)
 
 
 class _Gathering:
@@ -176,14 +176,16 @@ def _by_name(path: str) -> tuple[str, ...] | None:
     return libraries.capabilities_of(path)
 
 
-def _make_folder(path: str) -> None:
+def make_folder(path: str) -> None:
+    """Make the state folder where it is absent."""
     if os.path.isdir(path):
         return
     os.makedirs(path, exist_ok=True)
     os.chmod(path, 0o755)  # noqa: S103 - whatever the umask says: non-root engines read it too
 
 
-def _put(folder: str, name: str, value: object) -> None:
+def put(folder: str, name: str, value: object) -> None:
+    """Put a value as JSON into a file of `folder`, whole or not at all."""
     import json
 
     data = json.dumps(value, separators=(",", ":"), default=str).encode()  # str: dates of TOML

@@ -30,6 +30,8 @@ RUNTIMES = "nvidia-container-runtime.runtimes"
 PREFIXES = "nvidia-container-runtime.modes.cdi.annotation-prefixes"
 DEFAULT_KIND = "nvidia-container-runtime.modes.cdi.default-kind"
 SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
+JIT_DISABLED_HOOKS = "nvidia-container-runtime.modes.jit-cdi.nvcdi-disable-hooks"
+JIT_FEATURES = "nvidia-container-runtime.modes.jit-cdi.nvcdi-feature-flags"
 HOOK_PATH = "nvidia-container-runtime-hook.path"
 LDCONFIG_ALLOWED = "features.allow-ldconfig-from-container"
 IGNORE_IMEX = "features.ignore-imex-channel-requests"
@@ -62,8 +64,8 @@ DEFAULTS: dict[str, object] = {
     "nvidia-container-runtime.modes.csv.mount-spec-path": (
         "/etc/nvidia-container-runtime/host-files-for-container.d"
     ),
-    "nvidia-container-runtime.modes.jit-cdi.nvcdi-disable-hooks": [],
-    "nvidia-container-runtime.modes.jit-cdi.nvcdi-feature-flags": [],
+    JIT_DISABLED_HOOKS: [],
+    JIT_FEATURES: [],
     "nvidia-container-runtime.modes.legacy.cuda-compat-mode": "ldconfig",
     HOOK_PATH: "nvidia-container-runtime-hook",
     "nvidia-container-runtime-hook.skip-mode-detection": False,

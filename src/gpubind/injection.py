@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 
-from gpubind import config, device, edits, modifier, paths, plan, registry, request, words
+from gpubind import config, device, edits, mode, modifier, paths, plan, registry, request, words
 from gpubind.errors import ToolkitError
 from gpubind.oci import spec as oci
 from gpubind.root import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gpubind.config import Config
-    from gpubind.oci.types import Compiled, CompiledSpec, Edits, Spec
+    from gpubind.oci.types import CompiledSpec, Edits, Spec
     from gpubind.plan import Operation
     from gpubind.request import Request
+
+    Chosen = list[tuple[CompiledSpec, list[str]]]
 
 _DRIVER_SIGNS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
 
@@ -47,8 +51,15 @@ def into(
     The root is changed before config.json, so that a failure leaves a bundle that still starts as
     it was. Raises ToolkitError.
     """
+    how, _ = mode.decide(settings, wanted.devices)
+    if how.hook:
+        oci.check(spec, file)
+        oci.save(file, modifier.with_prestart(spec, mode.hook_program(settings)))
+        return []
     decision = decide(file, spec, wanted, settings, state)
     if not decision.edits:
+        if wanted.explicit or modifier.without_prestart(spec) is not spec:
+            raise _driver_wanted(decision.notes)
         return decision.notes
     if decision.now:
         with _root(decision.root) as root:
@@ -63,10 +74,19 @@ def decide(
     """Give what the container gets. Raises ToolkitError for what it must not start without."""
     decision = Decision(wanted)
     oci.check(spec, file)
-    compiled = registry.load(settings, state)
-    chosen = _chosen(compiled, wanted, settings, decision)
+    try:
+        chosen = choose(wanted.devices, settings, state, decision.notes)
+    except ToolkitError as error:
+        if error.identifier != "REGISTRY-DEVICE":
+            raise
+        error.message = f"{wanted.origin}: {error.message}"
+        raise
     if not chosen:
         return decision
+    if wanted.requirements or wanted.features or wanted.imex:
+        from gpubind import extras
+
+        chosen += extras.of(wanted, chosen, settings, state, decision.notes)
     decision.root = oci.root_of(spec, file)
     facts = look(spec, decision.root)
     for found, devices in chosen:
@@ -102,22 +122,67 @@ def applied(spec: Spec, decision: Decision) -> Spec:
     return given
 
 
-def _chosen(
-    compiled: Compiled, wanted: Request, settings: Config, decision: Decision
-) -> list[tuple[CompiledSpec, list[str]]]:
-    """Give the specs and their devices; nothing, with a note, on a host without a driver."""
+def choose(
+    names: Sequence[str],
+    settings: Config,
+    state: str = paths.STATE,
+    notes: list[str] | None = None,
+) -> Chosen:
+    """Give the specs that serve the devices, each with its devices; a note on what is left out.
+
+    A bare name, and one of the kind that mode jit-cdi gives its devices, is of the driver as it is
+    now where `is_live` says so. Raises ToolkitError for what is not there.
+    """
+    said: list[str] = [] if notes is None else notes
+    bare = [name for name in names if "=" not in name]
+    live = bool(bare) and is_live(settings, state)
+    own = [name for name in names if _is_own(name, settings) or (live and "=" not in name)]
+    chosen: Chosen = []
+    if len(own) < len(names):
+        chosen += _specified([name for name in names if name not in own], settings, state, said)
+    if own and live and not driver_is_there(settings):
+        said.append(_driverless(bare, "", ""))
+        own = [name for name in own if "=" in name]
+    if own:
+        from gpubind import jit
+
+        chosen.append(jit.serve(own, settings.text(config.DRIVER_ROOT) or "/", state, said))
+    return chosen
+
+
+def is_live(settings: Config, state: str = paths.STATE) -> bool:
+    """Tell whether bare names are of the driver as it is now, or else of the default kind's specs.
+
+    In mode auto they are where a driver is there; where only the generator is not, its specs count.
+    """
+    mode = settings.text(config.MODE)
+    if mode != "auto" or not driver_is_there(settings, _DRIVER_SIGNS[:2]):
+        return mode == "jit-cdi"
+    if os.access(paths.GENERATOR, os.X_OK):
+        return True
+    return not registry.of_kind(registry.load(settings, state), settings.text(config.DEFAULT_KIND))
+
+
+def driver_is_there(settings: Config, signs: Sequence[str] = _DRIVER_SIGNS) -> bool:
+    """Tell whether the operator named a driver root, or the host shows a driver."""
+    return settings.text(config.DRIVER_ROOT) not in ("", "/") or any(map(os.path.exists, signs))
+
+
+def _is_own(name: str, settings: Config) -> bool:
+    kind = name.partition("=")[0]
+    return kind == registry.JIT_KIND and settings.text(config.MODE) != "cdi"
+
+
+def _specified(names: list[str], settings: Config, state: str, notes: list[str]) -> Chosen:
+    """Give what the spec directories have; nothing, with a note, on a host without a driver."""
+    compiled = registry.load(settings, state)
     kind = settings.text(config.DEFAULT_KIND)
     specs = registry.of_kind(compiled, kind)
-    bare = [name for name in wanted.devices if "=" not in name]
-    if bare and not specs and not any(map(os.path.exists, _DRIVER_SIGNS)):
-        decision.notes.append(
-            f"{request.DEVICES_VARIABLE}={','.join(bare[:4])} asks for GPUs, but this host has no "
-            f"NVIDIA driver and no CDI spec of kind {kind}: started without [NO-DRIVER]"
-        )
-        wanted = request.Request(
-            tuple(name for name in wanted.devices if "=" in name), wanted.capabilities
-        )
-    if wanted.devices == ("none",):
+    bare = [name for name in names if "=" not in name]
+    if bare and not specs and not driver_is_there(settings):
+        notes.append(_driverless(bare, " and no CDI spec of kind ", kind))
+        names = [name for name in names if "=" in name]
+    if names == ["none"]:
         if not specs:
             raise ToolkitError(
                 f"no CDI spec describes {kind}",
@@ -125,9 +190,25 @@ def _chosen(
                 hint="run 'gpubind cdi generate'",
             )
         return [(specs[0], [])]
-    names = registry.qualified(wanted.devices, settings)
-    found = registry.resolve(compiled, names)
+    found = registry.resolve(compiled, registry.qualified(names, settings))
     return [(compiled["specs"][index], devices) for index, devices in found.items()]
+
+
+def _driverless(bare: list[str], joint: str, kind: str) -> str:
+    return (
+        f"{request.DEVICES_VARIABLE}={','.join(bare[:4])} asks for GPUs, but this host has no "
+        f"NVIDIA driver{joint}{kind}: started without [NO-DRIVER]"
+    )
+
+
+def _driver_wanted(notes: Sequence[str]) -> ToolkitError:
+    """Give the error for who asked for GPUs by hand, where an image alone would get a note."""
+    why = notes[-1] if notes else "nothing to inject was found"
+    return ToolkitError(
+        why.removesuffix(": started without [NO-DRIVER]"),
+        identifier="NO-DRIVER",
+        hint="install the driver and run 'gpubind cdi generate', or ask for no GPU",
+    )
 
 
 def _root(path: str) -> Root:

@@ -17,12 +17,35 @@ from gpubind.oci import codec
 
 LIMIT_S = 30.0
 MEMORY_S = 5.0
+PARTIAL = 3
+"""The generator's exit status where some GPU could not be described: the others are served."""
+
+DOES = {"compile": "compile them", "jit": "look at it"}
+ELSEWHERE = {"compile": " or run 'gpubind cdi compile' elsewhere", "jit": ""}
 _STEP_S = 0.005
 _KEPT = 1 << 16  # bytes of what the program says: its last line is told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
+
+
+class Job:
+    """What is made: `name` of its lock and memory, the `file`, and the words for the generator.
+
+    `made` are the exit statuses that mean success.
+    """
+
+    __slots__ = ("file", "made", "name", "state", "words")
+
+    def __init__(
+        self, name: str, file: str, state: str, words: list[str], made: tuple[int, ...] = (0,)
+    ) -> None:
+        self.name = name
+        self.file = f"{state}/{file}"
+        self.state = state
+        self.words = words
+        self.made = made
 
 
 def run(
@@ -35,34 +58,67 @@ def run(
 
     Raises ToolkitError where the program is not installed, fails, or takes longer than `limit_s`.
     """
-    before = stamp(f"{state}/compiled.json")
+    words = [program, "cdi", "compile", "--state-dir", state]
+    for folder in folders:
+        words += ["--spec-dir", folder]
+    job = Job("compile", registry.FILE, state, words)
+    changed = f"{', '.join(folders)} changed"
+    _once(job, lambda: registry.current(folders, state) is not None, changed, limit_s)
+
+
+def look(
+    root: str,
+    state: str = paths.STATE,
+    program: str = paths.GENERATOR,
+    limit_s: float = LIMIT_S,
+    *,
+    fitting: bool = False,
+) -> None:
+    """Run `gpubind cdi compile --jit`, likewise for `jit.json` and the driver in `root`.
+
+    With `fitting` also where that fits, unless another start had it made meanwhile.
+    """
+    from gpubind import jit
+
+    words = [program, "cdi", "compile", "--state-dir", state, "--jit", "--driver-root", root]
+    job = Job("jit", jit.FILE, state, words, made=(0, PARTIAL))
+    changed = f"the driver in {root} was not looked at yet or has changed,"
+    fits = (lambda: False) if fitting else (lambda: jit.current(root, state) is not None)
+    _once(job, fits, changed, limit_s)
+
+
+def _once(job: Job, fits: Callable[[], bool], changed: str, limit_s: float) -> None:
+    """Do a job unless another start does it while we wait for the lock, or what is there fits."""
+    before = stamp(job.file)
+    program = job.words[0]
     if not os.access(program, os.X_OK):
         raise ToolkitError(
-            f"{', '.join(folders)} changed and {program} is not installed to compile them",
+            f"{changed} and {program} is not installed to {DOES[job.name]}",
             identifier="GENERATOR-ABSENT",
-            hint="install the gpubind package or run 'gpubind cdi compile' elsewhere",
+            hint=f"install the gpubind package{ELSEWHERE[job.name]}",
         )
     try:
-        os.makedirs(state, 0o755, exist_ok=True)
-        lock = os.open(f"{state}/compile.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.makedirs(job.state, 0o755, exist_ok=True)
+        lock = os.open(f"{job.state}/{job.name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ToolkitError(
             f"{error.filename}: {error.strerror}", identifier="STATE-WRITE"
         ) from None
     try:
         _wait_for(lock, limit_s)
-        waited = stamp(f"{state}/compiled.json") != before
-        if not waited and registry.current(folders, state) is None:
-            _remembered(state)
-            _generate(folders, state, program, limit_s)
+        waited = stamp(job.file) != before
+        if not waited and not fits():
+            _remembered(job)
+            _generate(job, limit_s)
     finally:
         os.close(lock)
 
 
 def _wait_for(lock: int, limit_s: float) -> None:
+    """Take the lock. Who holds it for `limit_s` hears why it failed first, hence the tenth more."""
     import fcntl
 
-    deadline = time.monotonic() + limit_s
+    deadline = time.monotonic() + limit_s * 1.1
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,9 +133,9 @@ def _wait_for(lock: int, limit_s: float) -> None:
             return
 
 
-def _remembered(state: str) -> None:
+def _remembered(job: Job) -> None:
     """Fail at once where the generator failed a moment ago."""
-    memory = trusted(f"{state}/compile.failed")
+    memory = trusted(f"{job.state}/{job.name}.failed")
     if memory and 0 <= time.time() - memory.get("time", 0) < MEMORY_S:
         raise ToolkitError(
             f"the generator failed a moment ago: {memory.get('message')}",
@@ -87,15 +143,12 @@ def _remembered(state: str) -> None:
         )
 
 
-def _generate(folders: Sequence[str], state: str, program: str, limit_s: float) -> None:
-    words = [program, "cdi", "compile", "--state-dir", state]
-    for folder in folders:
-        words += ["--spec-dir", folder]
-    status, message = _spawn(words, limit_s)
-    if status == 0:
+def _generate(job: Job, limit_s: float) -> None:
+    status, message = _spawn(job.words, limit_s)
+    if status in job.made:
         return
-    reason = message or f"{program} ended with status {status}"
-    _remember(state, reason)
+    reason = message or f"{job.words[0]} ended with status {status}"
+    _remember(job, reason)
     raise ToolkitError(reason, identifier="GENERATOR-FAILED")
 
 
@@ -147,8 +200,16 @@ def _wait(child: int, reader: int, limit_s: float) -> tuple[int | None, str]:
             return os.waitstatus_to_exitcode(status), lines[-1] if lines else ""
         time.sleep(_STEP_S)
     os.killpg(child, 9)
-    os.waitpid(child, 0)
+    _reap(child)
     return None, ""
+
+
+def _reap(child: int) -> None:
+    """Take a killed child's status; one that not even that ends is left to init."""
+    for _ in range(200):
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return
+        time.sleep(_STEP_S)
 
 
 def _said(reader: int) -> bytes:
@@ -158,12 +219,12 @@ def _said(reader: int) -> bytes:
         return b""
 
 
-def _remember(state: str, message: str) -> None:
+def _remember(job: Job, message: str) -> None:
     from gpubind import folder
 
-    parent = os.open(state, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    parent = os.open(job.state, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         data = codec.encode({"time": time.time(), "message": message})
-        folder.write(parent, "compile.failed", data)
+        folder.write(parent, f"{job.name}.failed", data)
     finally:
         os.close(parent)

@@ -7,11 +7,16 @@ with a stamp of each source. Where a stamp no longer fits, that program is run (
 
 from __future__ import annotations
 
+import os
+
 from gpubind import paths
 from gpubind.config import DEFAULT_KIND, SPEC_DIRS, stamp, trusted
 from gpubind.errors import ToolkitError
 
 FORMAT = 1
+FILE = "compiled.json"
+JIT_KIND = "runtime.nvidia.com/gpu"
+"""The kind of what no spec directory holds: the driver as it is now, see `jit`."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,27 +26,57 @@ if TYPE_CHECKING:
     from gpubind.oci.types import Compiled, CompiledSpec
 
 
-def load(settings: Config, state: str = paths.STATE) -> Compiled:
+def load(settings: Config, shared: str = paths.STATE) -> Compiled:
     """Give the compiled specs, compiled anew where a source has changed. Raises ToolkitError."""
     folders = settings.texts(SPEC_DIRS)
-    compiled = current(folders, state)
+    compiled = current(folders, shared)
+    if compiled is not None:
+        return compiled
+    place = state(shared)
+    compiled = current(folders, place) if place != shared else None
     if compiled is None:
         from gpubind import refresh
 
-        refresh.run(folders, state)
-        compiled = current(folders, state)
+        refresh.run(folders, place)
+        compiled = current(folders, place)
     if compiled is None:
         raise ToolkitError(
-            f"{state}/compiled.json does not fit the CDI specs in {', '.join(folders)}",
+            f"{place}/{FILE} does not fit the CDI specs in {', '.join(folders)}",
             identifier="REGISTRY-STALE",
             hint="run 'gpubind cdi compile' and see what it says",
         )
     return compiled
 
 
+def state(shared: str = paths.STATE) -> str:
+    """Give the folder that compiled files are written to: the caller's own if not the shared one.
+
+    That is `$XDG_RUNTIME_DIR/gpubind`, if the former is the caller's alone.
+    """
+    if os.access(shared, os.W_OK):
+        return shared
+    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    try:
+        status = os.stat(own)
+    except OSError:
+        return shared
+    if not own.startswith("/") or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        return shared
+    return shared if _can_be_made(shared) else f"{own}/gpubind"
+
+
+def _can_be_made(folder: str) -> bool:
+    """Tell whether an absent folder could be made by the caller."""
+    while not os.path.lexists(folder):
+        folder = folder.rpartition("/")[0] or "/"
+        if os.path.lexists(folder):
+            return os.access(folder, os.W_OK)
+    return False
+
+
 def current(folders: list[str], state: str) -> Compiled | None:
     """Give the compiled specs where they fit all their sources, else None."""
-    compiled = trusted(f"{state}/compiled.json")
+    compiled = trusted(f"{state}/{FILE}")
     if compiled is None or compiled.get("format") != FORMAT:
         return None
     stamps = compiled.get("stamps") or {}
@@ -61,12 +96,13 @@ def qualified(names: Iterable[str], settings: Config) -> list[str]:
 def resolve(compiled: Compiled, names: Iterable[str]) -> dict[int, list[str]]:
     """Give the specs that hold the devices, as index to device names, both in request order.
 
-    UUIDs are found in any case. Raises ToolkitError listing every name that is not there, and why.
+    UUIDs are found in any case, GPUs by any of their names (see `naming`). Raises ToolkitError
+    listing every name that is not there, and why.
     """
     found: dict[int, list[str]] = {}
     missing: list[str] = []
     for name in names:
-        known = name if name in compiled["devices"] else _in_any_case(compiled, name)
+        known = name if name in compiled["devices"] else _otherwise(compiled, name)
         if known is None:
             missing.append(name)
             continue
@@ -87,6 +123,21 @@ def of_kind(compiled: Compiled, kind: str) -> list[CompiledSpec]:
     """Give the specs of one kind, the one of highest priority first."""
     specs = [spec for spec in compiled["specs"] if spec["kind"] == kind]
     return sorted(specs, key=lambda spec: -spec["priority"])
+
+
+def _otherwise(compiled: Compiled, name: str) -> str | None:
+    """Give the known name of a device that `name` names in another way."""
+    known = _in_any_case(compiled, name)
+    if known is not None or name in compiled["conflicts"]:
+        return known
+    from gpubind import naming
+
+    kind, _, wanted = name.partition("=")
+    for spec in of_kind(compiled, kind):
+        device = naming.device_of(spec, wanted)
+        if device and f"{kind}={device}" in compiled["devices"]:
+            return f"{kind}={device}"
+    return None
 
 
 def _in_any_case(compiled: Compiled, name: str) -> str | None:

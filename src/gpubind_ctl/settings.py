@@ -33,6 +33,28 @@ def compiled(file: str, spec_dirs: Sequence[str], state: str) -> dict[str, Any]:
     return compiler.compiled(known.values, folders, sidecars, stamps=stamps)
 
 
+def looked_at(file: str, driver_root: str) -> dict[str, Any]:
+    """Give the document of the driver in a root, as the settings in `file` want it described."""
+    from gpubind_cdi import jit
+
+    from gpubind_ctl import generation, sources
+
+    known, stamps = read(file)
+    wanted = generation.options(
+        device_name_strategy=(),
+        library_search_path=(),
+        config_search_path=(),
+        disable_hook=tuple(known.texts(config.JIT_DISABLED_HOOKS)),
+        enable_hook=(),
+        feature_flag=tuple(known.texts(config.JIT_FEATURES)),
+        device_id=(),
+        vendor=jit.VENDOR,
+        device_class=jit.CLASS,
+        cdi_version_max="",
+    )
+    return jit.document(wanted, driver_root, sources.of, stamps)
+
+
 def complaints(registry: dict[str, Any]) -> tuple[str, ...]:
     """Give a line for each spec that can't be read and each device that two specs give."""
     bad = [f"{error['path']}: {error['message']}" for error in registry["errors"]]

@@ -13,14 +13,27 @@ from gpubind_ctl.answer import Answer
 @options.spec_dirs
 @options.config_file
 @options.state_dir
-def command(spec_dir: tuple[str, ...], config_file: str, state_dir: str) -> Answer:
+@click.option("--jit", is_flag=True, help="Also describe the driver as it is now.")
+@options.driver_root
+def command(
+    *, spec_dir: tuple[str, ...], config_file: str, state_dir: str, jit: bool, driver_root: str
+) -> Answer:
     """Compile CDI specs and settings for container starts.
 
-    Container starts run this by themselves when a spec has changed. A spec that can't be read is
-    named and stops nothing else.
+    Container starts run this by themselves when a spec has changed, and in mode jit-cdi with --jit
+    when the driver has. A spec that can't be read is named and stops nothing else. Exit status 3:
+    a GPU or something else required could not be described; it is named.
     """
     from gpubind_cdi import compile as compiler
 
     registry = settings.compiled(config_file, spec_dir, state_dir)
     compiler.write(state_dir, registry, config_file)
-    return Answer(notes=settings.complaints(registry))
+    notes = settings.complaints(registry)
+    if not jit:
+        return Answer(notes=notes)
+    from gpubind_cdi import jit as live
+
+    document = settings.looked_at(config_file, driver_root)
+    live.write(state_dir, document)
+    lost = tuple(f"missing: {one}" for one in document["missing"])
+    return Answer(notes=(*notes, *lost), status=3 if lost else 0)

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver as it is now, for mode jit-cdi: a spec nobody writes by hand, compiled for starts.
+
+`gpubind cdi compile --jit` looks at the driver, asks NVML, and leaves `jit.json` with signs of all
+it saw. A start compares the signs, one stat or one small read each, and uses the spec; only where
+a sign differs is that program run (see `refresh`). NVML is never loaded here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from gpubind import VERSION, config, paths, registry
+from gpubind.errors import ToolkitError
+
+FORMAT = 1
+KIND = registry.JIT_KIND
+FILE = "jit.json"
+REST_S = 5.0
+"""A name that is not in the spec has the driver looked at again, but not more often than this."""
+
+_SILENT = ("[DRV-TIMEOUT]", "[DRV-CRASH]")  # NVML said nothing; other DRV- errors are answers
+_TEXT_LIMIT = 4096
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from gpubind.oci.types import CompiledSpec, Edits
+
+    Served = tuple[CompiledSpec, list[str]]
+
+
+def node(path: str) -> list[int] | None:
+    """Give what tells a node or socket from another at its place: number, mode, group."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_rdev, status.st_mode, status.st_gid]
+
+
+def names(folder: str) -> list[str] | None:
+    """Give the names in a folder of /proc or /dev, whose times mean nothing; None without it."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return None
+
+
+def text(file: str) -> str | None:
+    """Give a small file of /proc, None where it can't be read."""
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        return os.read(fd, _TEXT_LIMIT).decode("ascii", "backslashreplace")
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+SIGNS = {"texts": text, "names": names, "nodes": node, "stamps": config.stamp}
+"""How each kind of sign is looked at, those that mostly change first."""
+
+
+def serve(
+    wanted: Sequence[str],
+    root: str,
+    state: str = paths.STATE,
+    notes: list[str] | None = None,
+    program: str = paths.GENERATOR,
+) -> Served:
+    """Give the spec of the driver in `root` and its devices of these names, qualified or bare.
+
+    Raises ToolkitError where there is none that fits, or no such device.
+    """
+    place = _place(root, state)
+    document = current(root, place)
+    fresh = document is None
+    if document is None:
+        document = _refreshed(root, place, program, [] if notes is None else notes)
+    asked = [name if "=" in name else f"{KIND}={name}" for name in wanted if name != "none"]
+    try:
+        return _chosen(document, asked)
+    except ToolkitError:
+        if fresh or 0 <= time.time() - document["made"] < REST_S:
+            raise
+        again = _looked_again(root, place, program)
+    return _chosen(again or document, asked)
+
+
+def current(root: str, state: str) -> dict[str, Any] | None:
+    """Give the document of the driver in `root` where all its signs fit, else None."""
+    document = _kept(root, state)
+    if document is None:
+        return None
+    for kind, look in SIGNS.items():
+        for path, known in document["signs"][kind].items():
+            if look(path) != known:
+                return None
+    return document
+
+
+def _kept(root: str, state: str) -> dict[str, Any] | None:
+    """Give the document of this version for this root, whatever its signs say."""
+    document = config.trusted(f"{state}/{FILE}")
+    if document is None or document.get("format") != FORMAT:
+        return None
+    same = document.get("root") == root and document.get("generator") == f"gpubind {VERSION}"
+    return document if same else None
+
+
+def _place(root: str, state: str) -> str:
+    """Give the state folder to use: the shared one, or the caller's own where that can't write."""
+    own = registry.state(state)
+    return state if own == state or current(root, state) is not None else own
+
+
+def _refreshed(root: str, state: str, program: str, notes: list[str]) -> dict[str, Any]:
+    """Give a document that fits, made by the generator, or the last good one with a note."""
+    from gpubind import refresh
+
+    try:
+        refresh.look(root, state, program)
+    except ToolkitError as error:
+        kept = _last_good(root, state)
+        if kept is None or _is_answer(str(error)):
+            raise
+        notes.append(f"{error.message}; used what was there before that [JIT-KEPT]")
+        return kept
+    document = _kept(root, state)  # as fresh as can be: a sign that moves all the time ends no wait
+    if document is None:
+        raise ToolkitError(
+            f"{state}/{FILE} does not describe the driver in {root}",
+            identifier="REGISTRY-STALE",
+            hint="run 'gpubind cdi compile --jit' and see what it says",
+        )
+    return document
+
+
+def _looked_again(root: str, state: str, program: str) -> dict[str, Any] | None:
+    from gpubind import refresh
+
+    try:
+        refresh.look(root, state, program, fitting=True)
+    except ToolkitError:
+        return None  # the name's own error says more
+    return current(root, state)
+
+
+def _is_answer(message: str) -> bool:
+    """Tell whether the generator failed by what the driver said, which no older spec overrules."""
+    return "[DRV-" in message and not any(one in message for one in _SILENT)
+
+
+def _last_good(root: str, state: str) -> dict[str, Any] | None:
+    """Give the last document while the same kernel module is loaded, numbers of nodes left out.
+
+    Without them each node is looked at again, and with the mounts refused where it is gone.
+    """
+    document = _kept(root, state)
+    if document is None:
+        return None
+    if any(text(path) != known for path, known in document["signs"]["texts"].items()):
+        return None
+    spec = document["specs"][0]
+    spec["containerEdits"] = _unnumbered(spec["containerEdits"])
+    spec["devices"] = {name: _unnumbered(edits) for name, edits in spec["devices"].items()}
+    return document
+
+
+def _unnumbered(edits: Edits) -> Edits:
+    given: Edits = {**edits}
+    if "deviceNodes" in edits:
+        given["deviceNodes"] = [
+            {key: value for key, value in one.items() if key not in ("major", "minor")}  # type: ignore[misc] # a node still
+            for one in edits["deviceNodes"]
+        ]
+    return given
+
+
+def _chosen(document: dict[str, Any], asked: Sequence[str]) -> Served:
+    found = registry.resolve(document, asked)  # type: ignore[arg-type] # it has all that is used
+    return document["specs"][0], found.get(0, [])
