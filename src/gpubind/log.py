@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One line to the operator: on stderr, and in the file the engine named with `--log`.
+"""One line to the operator: on stderr, in the file the engine named with `--log`, in his own file.
 
-Engines show the last line of that file when a container does not start; they read what runc
-writes there, so the lines have its two forms, text and json.
+Engines show the last line of their file when a container does not start; they read what runc
+writes there, so the lines have its two forms, text and json. The operator's own file is
+`nvidia-container-runtime.debug` of config.toml.
 """
 
 from __future__ import annotations
@@ -16,20 +17,45 @@ if TYPE_CHECKING:
     from gpubind.oci.args import Arguments
 
 
-class Log:
-    """Where lines of `program` go: stderr always, `file` where the engine named one."""
+LEVELS = {
+    "panic": 0,
+    "fatal": 0,
+    "error": 0,
+    "warning": 1,
+    "warn": 1,
+    "info": 2,
+    "debug": 3,
+    "trace": 3,
+}
+"""The field's words for how much is written to files, and our rank of each."""
 
-    __slots__ = ("file", "form", "program")
+_NOWHERE = ("", "/dev/null")
+
+
+class Log:
+    """Where lines of `program` go: stderr, `file` where the engine named one, the operator's `own`.
+
+    `level` is one of LEVELS; errors and warnings are told on stderr whatever it says.
+    """
+
+    __slots__ = ("file", "form", "level", "own", "program")
 
     def __init__(self, program: str) -> None:
         self.program = program
         self.file = ""
         self.form = "text"
+        self.own = ""
+        self.level = "info"
 
     def follow(self, read: Arguments) -> None:
         """Take the engine's log file and its format from the command line."""
         self.file = read.log
         self.form = read.log_format
+
+    def keep(self, own: str, level: str, *, debug: bool) -> None:
+        """Take the operator's file and level; `debug` is the engine's option, which counts more."""
+        self.own = "" if own in _NOWHERE else own
+        self.level = "debug" if debug else level
 
     def fail(self, message: str) -> None:
         """Tell why a container does not start."""
@@ -39,28 +65,44 @@ class Log:
         """Tell what was left out though the container starts."""
         self._tell("warning", message)
 
+    def detail(self, message: str) -> None:
+        """Tell what is done, in the files only and only where their level is `debug`."""
+        self._append("debug", printable(message))
+
     def _tell(self, level: str, message: str) -> None:
         line = printable(message)
         prefix = "" if level == "error" else f"{level}: "
         _write(2, f"{self.program}: {prefix}{line}\n")
-        if not self.file:
-            return
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            fd = os.open(self.file, flags, 0o644)
-        except OSError:
-            return  # stderr has it
-        _write(fd, self._formatted(level, line))
-        os.close(fd)
+        self._append(level, line)
 
-    def _formatted(self, level: str, line: str) -> str:
+    def _append(self, level: str, line: str) -> None:
+        if LEVELS[level] > LEVELS.get(self.level, LEVELS["info"]):
+            return
+        for file, form in ((self.file, self.form), (self.own, "text")):
+            fd = _opened(file, make_folder=file == self.own) if file else -1
+            if fd >= 0:
+                _write(fd, self._formatted(level, line, form))
+                os.close(fd)
+
+    def _formatted(self, level: str, line: str, form: str) -> str:
         import time
 
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         quoted = line.replace("\\", "\\\\").replace('"', '\\"')
-        if self.form == "json":
+        if form == "json":
             return f'{{"level":"{level}","msg":"{self.program}: {quoted}","time":"{now}"}}\n'
         return f'time="{now}" level={level} msg="{self.program}: {quoted}"\n'
+
+
+def _opened(file: str, *, make_folder: bool) -> int:
+    """Give a descriptor to append to a file, -1 where it can't be had: stderr has the line."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        if make_folder:
+            os.makedirs(os.path.dirname(file), 0o755, exist_ok=True)
+        return os.open(file, flags, 0o644)
+    except OSError:
+        return -1
 
 
 def _write(fd: int, text: str) -> None:

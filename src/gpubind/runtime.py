@@ -33,6 +33,7 @@ def main(words: list[str]) -> None:
         read = args.parse(words[1:])
         log.follow(read)
         settings = _settings(read, log)
+        log.keep(settings.text(config.DEBUG), settings.text(config.LOG_LEVEL), debug=read.debug)
         program = lowlevel(settings, words[0])
         if read.makes_container:
             prepare(args.config_of(read), settings, log)
@@ -86,6 +87,7 @@ def prepare(file: str, settings: Config, log: Log) -> None:
     if wanted.devices:
         from gpubind import injection
 
+        log.detail(f"{file}: {wanted.source} ask for {', '.join(wanted.devices[:8])}")
         for note in injection.into(file, document, wanted, settings):
             log.note(note)
 

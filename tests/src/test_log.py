@@ -91,3 +91,48 @@ def test_a_closed_stderr_fails_nothing(tmp_path: Path) -> None:
     words = ["/bin/sh", "-c", 'exec /usr/bin/python3 -IS -c "$0" 2>&-', program]
     assert subprocess.run(words, check=False).returncode == 0
     assert (tmp_path / "done").exists()
+
+
+def test_the_operators_own_file_has_the_lines_too(tmp_path: Path) -> None:
+    made = log(f"{tmp_path}/engine", "json")
+    made.keep(f"{tmp_path}/new/folder/own.log", "info", debug=False)
+    made.note("left out")
+    made.detail("not this one")
+    assert json.loads((tmp_path / "engine").read_text())["msg"] == "prog: left out"
+    own = (tmp_path / "new/folder/own.log").read_text()
+    assert re.fullmatch(r'time="[-0-9T:]+Z" level=warning msg="prog: left out"\n', own)
+
+
+@pytest.mark.parametrize(
+    ("level", "debug", "kept"),
+    [
+        ("error", False, ["error"]),
+        ("warn", False, ["error", "warning"]),
+        ("info", False, ["error", "warning"]),
+        ("debug", False, ["error", "warning", "debug"]),
+        ("error", True, ["error", "warning", "debug"]),
+        ("bogus", False, ["error", "warning"]),
+    ],
+)
+def test_a_level_says_what_files_have(
+    tmp_path: Path,
+    *,
+    level: str,
+    debug: bool,
+    kept: list[str],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    made = Log("prog")
+    made.keep(f"{tmp_path}/own", level, debug=debug)
+    made.fail("a")
+    made.note("b")
+    made.detail("c")
+    assert re.findall(r"level=(\w+)", (tmp_path / "own").read_text()) == kept
+    assert capfd.readouterr().err == "prog: a\nprog: warning: b\n"
+
+
+@pytest.mark.parametrize("own", ["", "/dev/null", "/proc/1/x/y", "/dev/full"])
+def test_an_own_file_that_cannot_be_had_fails_nothing(own: str) -> None:
+    made = Log("prog")
+    made.keep(own, "trace", debug=False)
+    made.fail("x")
