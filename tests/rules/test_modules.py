@@ -55,6 +55,8 @@ SITUATIONS = {
         launcher="gpubind-cdi-hook",
         words=(*HOOK, "--folder", FOLDER, "--library", f"{FOLDER}/libgpu.so.1"),
     ),
+    "prestart-without-request": Situation(launcher="gpubind-runtime-hook", words=("prestart",)),
+    "poststop": Situation(launcher="gpubind-runtime-hook", words=("poststop",)),
 }
 
 
@@ -173,6 +175,11 @@ def test_a_launcher_loads_exactly_these_modules(name: str, tmp_path: Path) -> No
             file.write("".join(f"{module}\n" for module in found))
     with open(path, encoding="ascii") as file:
         assert found == file.read().split()
+
+
+def test_every_launcher_has_a_situation() -> None:
+    launchers = os.listdir(os.path.join(checkout.ROOT, "hooks/bin"))
+    assert sorted({one.launcher for one in SITUATIONS.values()}) == sorted(launchers)
 
 
 def test_one_more_module_is_seen(tmp_path: Path) -> None:
