@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from gpubind import folder, ldcache, ldsoconf
 from gpubind.errors import DocumentError, ToolkitError, UsageError
@@ -192,9 +193,15 @@ def _named(path: str) -> tuple[bytes, bytes]:
 
 
 def _old(root: Root, name: str, limit: int = 1 << 20) -> bytes | None:
-    """Give the bytes of a regular file; None for a FIFO, something too large, or nothing."""
+    """Give the bytes of a regular file; None for a FIFO, something too large, or nothing.
+
+    What says it is empty is not read: so do the kernel's own files, and to read /proc/kmsg takes
+    the messages from who they are for, or waits for one.
+    """
     try:
-        return root.read(name, limit)
+        found = root.stat(name)
+        empty = stat.S_ISREG(found.st_mode) and not found.st_size
+        return b"" if empty else root.read(name, limit)
     except OSError:
         return None
 

@@ -136,7 +136,7 @@ class Root:
         seen = self.open(name, os.O_PATH)
         try:
             _regular(os.fstat(seen), name)
-            fd = reopened(seen, os.O_RDONLY)
+            fd = reopened(seen, os.O_RDONLY | os.O_NONBLOCK)
         finally:
             os.close(seen)
         try:
