@@ -17,6 +17,9 @@ from gpubind.errors import ToolkitError
 FORMAT = 1
 KIND = registry.JIT_KIND
 FILE = "jit.json"
+LIMIT_S = 40.0
+"""How long a start waits for the generator, which itself waits 30 s for NVML."""
+
 REST_S = 5.0
 """A name that is not in the spec has the driver looked at again, but not more often than this."""
 
@@ -74,6 +77,7 @@ def serve(
     state: str = paths.STATE,
     notes: list[str] | None = None,
     program: str = paths.GENERATOR,
+    limit_s: float = LIMIT_S,
 ) -> Served:
     """Give the spec of the driver in `root` and its devices of these names, qualified or bare.
 
@@ -83,14 +87,14 @@ def serve(
     document = current(root, place)
     fresh = document is None
     if document is None:
-        document = _refreshed(root, place, program, [] if notes is None else notes)
+        document = _refreshed(root, place, program, limit_s, [] if notes is None else notes)
     asked = [name if "=" in name else f"{KIND}={name}" for name in wanted if name != "none"]
     try:
         return _chosen(document, asked)
     except ToolkitError:
         if fresh or 0 <= time.time() - document["made"] < REST_S:
             raise
-        again = _looked_again(root, place, program)
+        again = _looked_again(root, place, program, limit_s)
     return _chosen(again or document, asked)
 
 
@@ -121,12 +125,14 @@ def _place(root: str, state: str) -> str:
     return state if own == state or current(root, state) is not None else own
 
 
-def _refreshed(root: str, state: str, program: str, notes: list[str]) -> dict[str, Any]:
+def _refreshed(
+    root: str, state: str, program: str, limit_s: float, notes: list[str]
+) -> dict[str, Any]:
     """Give a document that fits, made by the generator, or the last good one with a note."""
     from gpubind import refresh
 
     try:
-        refresh.look(root, state, program)
+        refresh.look(root, state, program, limit_s)
     except ToolkitError as error:
         kept = _last_good(root, state)
         if kept is None or _is_answer(str(error)):
@@ -143,11 +149,11 @@ def _refreshed(root: str, state: str, program: str, notes: list[str]) -> dict[st
     return document
 
 
-def _looked_again(root: str, state: str, program: str) -> dict[str, Any] | None:
+def _looked_again(root: str, state: str, program: str, limit_s: float) -> dict[str, Any] | None:
     from gpubind import refresh
 
     try:
-        refresh.look(root, state, program, fitting=True)
+        refresh.look(root, state, program, limit_s, fitting=True)
     except ToolkitError:
         return None  # the name's own error says more
     return current(root, state)
