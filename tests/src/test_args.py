@@ -70,7 +70,10 @@ def test_these_lines_make_none(line: str) -> None:
         ("create --bundle /a --bundle /b id", "/b"),
         ("create --pid-file /p --console-socket /s --bundle /b id", "/b"),
         ("create --preserve-fds 3 --bundle /b id", "/b"),
-        ("create --pidfd-socket --bundle --bundle /b id", "/b"),
+        *(
+            (f"create --{option} --bundle --bundle /b id", "/b")
+            for option in ("console-socket", "pid-file", "pidfd-socket", "preserve-fds", "config")
+        ),
         ("create --no-pivot --no-new-keyring --bundle /b id", "/b"),
         ("create --bundle /b create", "/b"),
         ("create --bundle /b=c id", "/b=c"),

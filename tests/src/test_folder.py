@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[int]:
     (tmp_path / "victim").write_text("of the host")
+    (tmp_path / "victim").chmod(0o600)
     fd = os.open(trees.build(tmp_path / "root"), os.O_PATH)
     yield fd
     os.close(fd)

@@ -32,6 +32,7 @@ TREE: trees.Tree = {
     "/loop2": "-> loop",
     "/dangling": "-> /nowhere/at/all",
     "/a/b/c/back": "-> ../../../secret",
+    "/a/b/c/absolute": "-> /usr/lib",
     "/empty": trees.FOLDER,
     **CHAIN,
 }
@@ -59,6 +60,8 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
         ("/lib/../../secret", b"inside"),
         ("/../secret", b"inside"),
         ("/a/b/c/back", b"inside"),
+        ("/a/b/c/absolute/x", b"library"),
+        ("/a/b/c/absolute/../lib/x", b"library"),
         ("/absolute/../../../secret", b"inside"),
         ("/chain/1", b"end"),
     ],

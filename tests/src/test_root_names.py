@@ -30,6 +30,7 @@ TREE: trees.Tree = {
     "/loop2": "-> loop",
     "/dangling": "-> /nowhere/at/all",
     "/a/b/c/back": "-> ../../../secret",
+    "/a/b/c/absolute": "-> /usr/lib",
     "/empty": trees.FOLDER,
     **CHAIN,
 }
