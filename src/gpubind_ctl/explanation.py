@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpubind import capability, modifier, request
+from gpubind import capability, modifier
 from gpubind.plan import Link
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
     from gpubind.oci.types import Compiled, CompiledSpec, Edits, Mount, Node, Spec
     from gpubind.plan import Operation
-
-
-def capabilities(env: list[str]) -> tuple[str, ...]:
-    """Give the driver capabilities an environment asks for, whatever devices it names."""
-    return request.of([*env, f"{request.DEVICES_VARIABLE}=all"]).capabilities
 
 
 def injected(

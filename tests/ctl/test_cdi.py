@@ -39,9 +39,9 @@ def test_the_devices_of_all_folders_are_listed_sorted(tmp_path: Path) -> None:
 
 
 def test_the_fields_variable_names_the_folders(tmp_path: Path) -> None:
-    written(tmp_path / "a/a.json")
+    written(tmp_path / "a folder/a.json")
     written(tmp_path / "b/b.json", devices=("b",))
-    env = {"NVIDIA_CTK_CDI_SPEC_DIRS": f"{tmp_path}/a,{tmp_path}/b"}
+    env = {"NVIDIA_CTK_CDI_SPEC_DIRS": f"{tmp_path}/a folder,{tmp_path}/b"}
     assert len(gpubind("cdi", "list", env=env).out.split()) == 2
 
 

@@ -74,7 +74,7 @@ def test_a_name_engines_do_not_read_gets_an_ending(t4: Path, tmp_path: Path) -> 
     [
         ([], ["0", GPU, "all"]),
         (["--device-name-strategy", "type-index"], ["all", "gpu0"]),
-        (["--device-name-strategy", "uuid,index", "--no-all-device"], ["0", GPU]),
+        (["--device-name-strategy", ",uuid,, index,", "--no-all-device"], ["0", GPU]),
         (["--device-id", "0"], ["0", GPU, "all"]),
         (["--device-id", "none"], ["none"]),
     ],

@@ -53,6 +53,7 @@ def test_an_elf_reader_finds_all_of_a_library(
                 *(("PT_LOAD", "r"), ("PT_LOAD", "rw"), ("PT_DYNAMIC", "rw")),
                 ("PT_GNU_STACK", "rw"),
             ],
+            "aligned": [True, True],
             "sections": [".rodata", ".dynstr", ".hash", ".dynsym", ".dynamic", ".shstrtab"],
             "text": b"the text\0",
             "symbol": (".rodata", 9, "STT_OBJECT"),
@@ -77,6 +78,7 @@ def described(read: Any) -> dict[str, object]:
         "segments": [
             (one["p_type"], {4: "r", 6: "rw"}.get(one["p_flags"])) for one in read.iter_segments()
         ],
+        "aligned": [one["p_align"] % 4096 == 0 for one in read.iter_segments()][:2],
         "sections": [section.name for section in read.iter_sections() if section.name],
         "text": read.get_section_by_name(".rodata").data(),
         "symbol": (places(read)[symbol["st_value"]], symbol["st_size"], kind),

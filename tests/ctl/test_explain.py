@@ -85,7 +85,7 @@ def test_after_injection_the_same_items_are_found_again(host: Path) -> None:
     settings = config.load(str(host), state)
     assert registry.current([f"{host}/cdi"], state) is not None
     document = oci.load(file)
-    wanted = request.of(oci.environment(document, file))
+    wanted = request.of(document, settings, file)
     decision = injection.decide(file, document, wanted, settings, state)
     oci.save(file, injection.applied(document, decision))
     after = explain(host).out.splitlines()

@@ -33,7 +33,8 @@ def test_the_version_is_the_packages() -> None:
 def test_help_names_every_command() -> None:
     outcome = gpubind("--help")
     listed = [line.split()[0] for line in outcome.out.partition("Commands:\n")[2].splitlines()]
-    assert (outcome.status, listed) == (0, ["cdi", "info", "explain", "simulate"])
+    assert outcome.status == 0
+    assert {"cdi", "info", "explain", "simulate"} <= set(listed)
 
 
 def test_a_command_loads_only_what_it_uses() -> None:

@@ -101,6 +101,23 @@ def test_only_the_desktop_has_32_bit_and_x11_files(tmp_path: Path) -> None:
     desktop, server = node("desktop", tmp_path), node("dgx-h100", tmp_path)
     assert [(desktop / path).exists() for path in paths.values()] == [True, True, True]
     assert [(server / path).exists() for path in paths.values()] == [False, False, False]
+    assert not (desktop / "usr/lib/i386-linux-gnu/libnvoptix.so.1").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "shipped"),
+    [
+        ({}, True),
+        ({"since": "550"}, True),
+        ({"since": "551"}, False),
+        ({"until": "550"}, False),
+        ({"until": "551"}, True),
+    ],
+)
+def test_a_library_is_shipped_since_one_branch_and_until_another(
+    row: dict[str, str], *, shipped: bool
+) -> None:
+    assert profile._shipped(row, "550.54.15") is shipped
 
 
 def test_nvidia_smi_says_that_the_node_is_simulated_and_lists_its_gpus(tmp_path: Path) -> None:

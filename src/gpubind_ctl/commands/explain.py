@@ -17,6 +17,7 @@ from gpubind_ctl.answer import Answer
 if TYPE_CHECKING:
     from gpubind.config import Config
     from gpubind.oci.types import Compiled, CompiledSpec, Spec
+    from gpubind.request import Request
 
     Chosen = list[tuple[CompiledSpec, list[str]]]
 
@@ -32,20 +33,37 @@ def command(bundle: str, config_file: str, state_dir: str) -> Answer:
     """
     file = os.path.join(os.path.abspath(bundle), "config.json")
     document = oci.load(file)
-    env = oci.environment(document, file)
     known, _ = settings.read(config_file)
     compiled = _compiled(known, config_file, state_dir)
-    chosen, done = _chosen(document, env, compiled, known)
+    asked = request.of(document, known, file)
+    if asked.devices:
+        wanted, chosen = asked.capabilities, _chosen(asked, compiled, known)
+    else:
+        wanted = _capabilities(document, known, file)
+        chosen = explanation.injected(document, compiled, wanted)
+    remarks = (*asked.notes, *asked.left)
     if not chosen:
-        value = request.variables(env).get(request.DEVICES_VARIABLE)
-        said = "is not set" if value is None else f"is {value!r}"
-        return Answer(text=f"{file}: nothing is injected: {request.DEVICES_VARIABLE} {said}\n")
-    wanted = explanation.capabilities(env)
-    text = [f"{file}: {'was' if done else 'would be'} injected for {', '.join(wanted)}"]
+        return Answer(
+            text=f"{file}: nothing is injected: {_unasked(document, file)}\n", notes=remarks
+        )
+    text = [f"{file}: {'would be' if asked.devices else 'was'} injected for {', '.join(wanted)}"]
     facts = _facts(document, file)
     for spec, devices in chosen:
         text += explanation.lines(document, spec, devices, wanted, facts)
-    return Answer(text="\n".join(text) + "\n")
+    return Answer(text="\n".join(text) + "\n", notes=remarks)
+
+
+def _unasked(document: Spec, file: str) -> str:
+    value = request.variables(oci.environment(document, file)).get(request.DEVICES_VARIABLE)
+    said = "is not set" if value is None else f"is {value!r}"
+    return f"{request.DEVICES_VARIABLE} {said}"
+
+
+def _capabilities(document: Spec, known: Config, file: str) -> tuple[str, ...]:
+    """Give the driver capabilities that a container had whose request is gone."""
+    env = [*oci.environment(document, file), f"{request.DEVICES_VARIABLE}=all"]
+    asking: Spec = {"process": {"env": env}}
+    return request.of(asking, known, file).capabilities or request.CAPABILITIES
 
 
 def _compiled(known: Config, config_file: str, state: str) -> Compiled:
@@ -66,17 +84,11 @@ def _facts(document: Spec, file: str) -> modifier.Facts:
         return modifier.NO_FACTS
 
 
-def _chosen(
-    document: Spec, env: list[str], compiled: Compiled, known: Config
-) -> tuple[Chosen, bool]:
-    """Give specs and devices: those asked for, else those that are in the document already."""
-    wanted = request.of(env)
-    if not wanted.devices:
-        asked = explanation.capabilities(env)
-        return explanation.injected(document, compiled, asked), True
-    if wanted.devices == ("none",):
+def _chosen(asked: Request, compiled: Compiled, known: Config) -> Chosen:
+    """Give specs and devices that were asked for."""
+    if asked.devices == ("none",):
         first = registry.of_kind(compiled, known.text(config.DEFAULT_KIND))[:1]
-        return [(one, list[str]()) for one in first], False
-    names = registry.qualified(wanted.devices, known)
+        return [(one, list[str]()) for one in first]
+    names = registry.qualified(asked.devices, known)
     found = registry.resolve(compiled, names)
-    return [(compiled["specs"][index], devices) for index, devices in found.items()], False
+    return [(compiled["specs"][index], devices) for index, devices in found.items()]
