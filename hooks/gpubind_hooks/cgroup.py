@@ -71,7 +71,7 @@ def extend(folder: str, rules: Sequence[Rule]) -> int:
     try:
         found, flags = attached(fd)
         for number in found:
-            old = _by_number(number)
+            old = by_number(number)
             try:
                 _extend(fd, old, flags, rules)
             finally:
@@ -104,10 +104,15 @@ def replace(folder: int, old: int, new: int, flags: int) -> None:
     try:
         attach(folder, new, flags | F_REPLACE, old)
     except OSError:
-        attach(folder, new, flags)
-        attributes = _blank()
-        pack_into("=IIII", attributes, 0, folder, old, ATTACH_TYPE, 0)
-        mounting.bpf(PROG_DETACH, attributes)
+        replace_in_steps(folder, old, new, flags)
+
+
+def replace_in_steps(folder: int, old: int, new: int, flags: int) -> None:
+    """Attach the program `new` beside `old`, then take `old` away: as before Linux 5.6."""
+    attach(folder, new, flags)
+    attributes = _blank()
+    pack_into("=IIII", attributes, 0, folder, old, ATTACH_TYPE, 0)
+    mounting.bpf(PROG_DETACH, attributes)
 
 
 def attach(folder: int, program: int, flags: int, old: int = 0) -> None:
@@ -127,7 +132,8 @@ def attached(folder: int) -> tuple[list[int], int]:
     return list(numbers[:count]), flags
 
 
-def _by_number(number: int) -> int:
+def by_number(number: int) -> int:
+    """Give a descriptor of the loaded program with this number."""
     attributes = _blank()
     pack_into("=I", attributes, 0, number)
     return mounting.bpf(PROG_GET_FD_BY_ID, attributes)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deliver into a container that is nothing but a process in a mount namespace of its own.
+
+Started as a program with one word, a JSON object: `root`, `edits`, and optionally `links`, `within`
+(an import to try inside), `old` (a kernel without the new mount calls). Prints a JSON object: the
+error or "", notes, what was done, and the container's mounts below the root with their options.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from system import oldkernel
+
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PRIVATE = ["/usr/bin/unshare", "--mount", "--propagation", "private"]
+INSIDE = ["/bin/sh", "-c", "echo ready; read line"]
+
+
+def deliver(root: str, edits: list[Any], **wanted: Any) -> dict[str, Any]:
+    """Run this file in a mount namespace of its own, so that nothing can reach the host."""
+    asked = json.dumps({"root": root, "edits": edits, **wanted})
+    words = [*PRIVATE, sys.executable, "-m", "system.deliveries", asked]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, cwd=TESTS)
+    if done.returncode:
+        raise AssertionError(done.stderr)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def mounts(pid: int, root: str) -> dict[str, str]:
+    """Give a process's mounts below a folder: place in there to options of the mount."""
+    found: dict[str, str] = {}
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as file:
+        for line in file:
+            place, options = line.split(" ")[4:6]
+            if place.startswith(f"{root}/"):
+                found[place.removeprefix(root)] = options
+    return found
+
+
+def act(wanted: Any, pid: int) -> dict[str, Any]:
+    """Deliver, and give what became of it."""
+    from gpubind_hooks import delivery
+
+    from gpubind import injection, plan, request
+    from gpubind.errors import ToolkitError
+
+    decision = injection.Decision(request.Request())
+    decision.root = wanted["root"]
+    decision.edits = wanted["edits"]
+    decision.now = [plan.Link(target, link) for target, link in wanted.get("links", [])]
+    error, done = "", []
+    try:
+        done = delivery.deliver(decision, pid, cgroups=False)
+    except ToolkitError as caught:
+        error = str(caught)
+    seen = {"error": error, "notes": decision.notes, "done": done}
+    return {
+        **seen,
+        "mounts": mounts(pid, wanted["root"]),
+        "own": mounts(os.getpid(), wanted["root"]),
+    }
+
+
+def main() -> None:
+    """Start the container's process, deliver, print."""
+    wanted = json.loads(sys.argv[1])
+    process = subprocess.Popen([*PRIVATE, *INSIDE], stdin=-1, stdout=-1)
+    assert process.stdout is not None
+    process.stdout.readline()
+    if wanted.get("old"):
+        oldkernel.forget(wanted["old"])
+    answer = act(wanted, process.pid)
+    process.kill()
+    process.wait()
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
