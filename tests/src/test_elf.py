@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from gpubind import elf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpubind import elf
 from gpubind_ctl.simulate import elf as maker
 from gpubind_ctl.simulate.elfformat import Machine
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpubind import devicename, request
+from gpubind import request
 from gpubind.config import Config
 from gpubind.errors import ToolkitError
 
