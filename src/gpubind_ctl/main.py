@@ -72,6 +72,7 @@ GPUBIND = Lazy(
     table={
         "cdi": "gpubind_ctl.main:CDI",
         "info": f"{_COMMANDS}.info:command",
+        "config": f"{_COMMANDS}.config:command",
         "explain": f"{_COMMANDS}.explain:command",
         "simulate": f"{_COMMANDS}.simulate:command",
     },

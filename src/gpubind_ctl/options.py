@@ -72,6 +72,17 @@ config_file = click.option(
     show_default=f"{paths.ETC}/config.toml",
     help="The operator's configuration; it need not exist.",
 )
+config_file_here = click.option(
+    "--config",
+    "--config-file",
+    "-c",
+    "config_file",
+    metavar="FILE",
+    envvar="NVIDIA_CTK_CONFIG_FILE_PATH",
+    default=config.locate,
+    show_default=f"{paths.ETC}/config.toml",
+    help="The operator's configuration.",
+)
 spec_dirs = listed(
     "--spec-dir",
     metavar="DIR",
