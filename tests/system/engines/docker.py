@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from system.place import Place
 
 SOCKET = "unix:///run/docker-tests/docker.sock"
+DAEMON = (
+    "/usr/sbin/dockerd",
+    "--config-file=/run/docker-tests/daemon.json",
+    "--data-root=/run/docker-tests/data",
+    "--exec-root=/run/docker-tests/exec",
+    "--pidfile=/run/docker-tests/docker.pid",
+    f"--host={SOCKET}",
+    "--storage-driver=overlay2",
+    "--exec-opt=native.cgroupdriver=cgroupfs",
+    *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"),
+    "--oom-score-adjust=0",
+)
 
 
 class Docker:
@@ -42,20 +54,7 @@ class Docker:
         place.run("mkdir", "-p", "/run/docker-tests")
         text = shlex.quote(json.dumps(settings))
         place.run("sh", "-c", f"printf %s {text} > /run/docker-tests/daemon.json")
-        self.daemon = place.start(
-            "/usr/sbin/dockerd",
-            "--config-file=/run/docker-tests/daemon.json",
-            "--data-root=/run/docker-tests/data",
-            "--exec-root=/run/docker-tests/exec",
-            "--pidfile=/run/docker-tests/docker.pid",
-            f"--host={SOCKET}",
-            "--storage-driver=overlay2",
-            "--exec-opt=native.cgroupdriver=cgroupfs",
-            *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"),
-            "--oom-score-adjust=0",
-            log=self.log,
-            environment=environment,
-        )
+        self.daemon = place.start(*DAEMON, log=self.log, environment=environment)
         self._wait()
         self.call("load", "--quiet", "--input", archive)
 
