@@ -42,19 +42,20 @@ def document(
     driver_root: str,
     source: Callable[[Root], GpuSource],
     config_files: Iterable[str] = (),
+    clock: Callable[[], int] = time.time_ns,
 ) -> dict[str, Any]:
     """Give what `jit.json` holds: the spec, and the signs of what it depends on.
 
     `config_files` are those the options come from. Looked at again where something changed
-    meanwhile. Raises ToolkitError as `generate.generate` does, and DRV-CHANGING where it never
-    rests.
+    meanwhile, or may have by the times of files; `clock` gives the time, in ns. Raises
+    ToolkitError as `generate.generate` does, and DRV-CHANGING where it never rests.
     """
     wanted = replace(options, vendor=VENDOR, device_class=CLASS)
     before: Signs = {}
     with Root(driver_root) as root, Root(_dev_root(driver_root)) as nodes, Root("/") as host:
         system = root if drivers.holds_system(root) else host
         for _ in range(LOOKS):
-            began = time.time_ns()
+            began = clock()
             known = (jit.text(system.outer(drivers.KERNEL_FILE)), jit.names(system.outer(GPUS)))
             generated = generate.generate(wanted, source(root), root, nodes, system)
             signs = taken(generated, root, nodes, system, config_files)
