@@ -40,8 +40,11 @@ class Process:
 
     def cgroups(self) -> str:
         """Give its /proc/PID/cgroup. Raises ToolkitError where the process is gone."""
+        return self._read("cgroup")
+
+    def _read(self, name: str) -> str:
         try:
-            return _text(os.open("cgroup", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd))
+            return _text(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd))
         except OSError as error:
             raise self._failed(error) from None
 
@@ -62,24 +65,33 @@ class Process:
                 identifier="PRESTART-NAMESPACE",
                 hint="without one the driver would be put onto the host: give the container one",
             )
-        return Mounts(fd, own)
+        return Mounts(fd, own, self.owner())
+
+    def owner(self) -> tuple[int, int]:
+        """Give the host's numbers of the container's root user and group."""
+        texts = [self._read(name) for name in ("uid_map", "gid_map")]
+        return mapped(texts[0]), mapped(texts[1])
 
 
 class Mounts:
-    """Another mount namespace: inside a `with`, this process is there."""
+    """Another mount namespace: inside a `with`, this process is there, and acts as `owner`.
 
-    __slots__ = ("guard", "other", "own")
+    `owner` is the container's root, user and group: what is made belongs to it.
+    """
 
-    def __init__(self, other: int, own: int) -> None:
+    __slots__ = ("guard", "other", "own", "owner")
+
+    def __init__(self, other: int, own: int, owner: tuple[int, int]) -> None:
         self.other = other
         self.own = own
+        self.owner = owner
         self.guard = Guard()
 
     def __enter__(self) -> None:
         ready()
         sys.meta_path.insert(0, self.guard)
         try:
-            mounting.setns(self.other, mounting.CLONE_NEWNS)
+            self._enter()
         except OSError as error:
             sys.meta_path.remove(self.guard)
             raise ToolkitError(
@@ -88,12 +100,23 @@ class Mounts:
                 hint="the hook must run as root with CAP_SYS_ADMIN",
             ) from None
 
+    def _enter(self) -> None:
+        mounting.setns(self.other, mounting.CLONE_NEWNS)
+        try:
+            if self.owner != _own():
+                mounting.act_as(*self.owner)
+        except OSError:
+            mounting.setns(self.own, mounting.CLONE_NEWNS)
+            raise
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self.owner != _own():
+            mounting.act_as(*_own())
         mounting.setns(self.own, mounting.CLONE_NEWNS)
         sys.meta_path.remove(self.guard)
         os.close(self.other)
@@ -110,6 +133,19 @@ class Guard:
             identifier="PRESTART-IMPORT",
             hint="please report it",
         )
+
+
+def _own() -> tuple[int, int]:
+    return os.geteuid(), os.getegid()
+
+
+def mapped(text: str) -> int:
+    """Give what a user namespace's root is outside, from its uid_map or gid_map. Pure.
+
+    It is 0 where the namespace has no root; see user_namespaces(7).
+    """
+    rows = [[int(word) for word in line.split()] for line in text.splitlines()]
+    return next((outside for inside, outside, _ in rows if inside == 0), 0)
 
 
 def ready() -> None:

@@ -1,20 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deliver into a container that is nothing but a process in a mount namespace of its own.
 
-Started as a program with one word, a JSON object: `root`, `edits`, and optionally `links`, `within`
-(an import to try inside), `old` (a kernel without the new mount calls). Prints a JSON object: the
+Started as a program with one word, a JSON object: `root`, `edits`, and optionally `links` and `old`
+(system calls the kernel shall not have). Prints a JSON object: the
 error or "", notes, what was done, and the container's mounts below the root with their options.
+With `swap` and `rounds` it delivers while two names are exchanged (see `race`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from system import oldkernel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PRIVATE = ["/usr/bin/unshare", "--mount", "--propagation", "private"]
@@ -67,18 +74,56 @@ def act(wanted: Any, pid: int) -> dict[str, Any]:
     }
 
 
+def race(wanted: Any) -> dict[str, Any]:
+    """Deliver again and again while two names in the root are exchanged, see renameat2(2).
+
+    Gives the container's mounts that are neither in its root nor below the folder exchanged.
+    """
+    first, second = (os.fsencode(name) for name in wanted["swap"])
+    child = os.fork()
+    if not child:
+        exchange = ctypes.CDLL(None).renameat2
+        while True:
+            exchange(-100, first, -100, second, 2)
+    outside: list[str] = []
+    own: dict[str, str] = {}
+    try:
+        for _ in range(wanted["rounds"]):
+            with container() as pid:
+                own |= act(wanted, pid)["own"]
+                base = os.path.dirname(wanted["root"])
+                outside += [at for at in mounts(pid, base) if at.startswith("/outside")]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return {"rounds": wanted["rounds"], "outside": outside, "own": own}
+
+
+@contextlib.contextmanager
+def container() -> Iterator[int]:
+    """Start a process in a mount namespace of its own; it ends with the block."""
+    process = subprocess.Popen([*PRIVATE, *INSIDE], stdin=-1, stdout=-1)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        yield process.pid
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait()
+
+
 def main() -> None:
     """Start the container's process, deliver, print."""
     wanted = json.loads(sys.argv[1])
-    process = subprocess.Popen([*PRIVATE, *INSIDE], stdin=-1, stdout=-1)
-    assert process.stdout is not None
-    process.stdout.readline()
-    if wanted.get("old"):
-        oldkernel.forget(wanted["old"])
-    answer = act(wanted, process.pid)
-    process.kill()
-    process.wait()
-    json.dump(answer, sys.stdout)
+    if "swap" in wanted:
+        json.dump(race(wanted), sys.stdout)
+        return
+    with container() as pid:
+        if wanted.get("old"):
+            oldkernel.forget(wanted["old"])
+        json.dump(act(wanted, pid), sys.stdout)
 
 
 if __name__ == "__main__":
