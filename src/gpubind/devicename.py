@@ -91,8 +91,10 @@ def _mounted(kind: str, rest: str) -> str:
     """Give the name in a mount's path: `cdi/vendor/class/name` is a CDI name without its `=`."""
     if kind != "cdi" or not rest:
         return f"{kind}/{rest}" if rest else kind
-    head, slash, name = rest.rpartition("/")
-    return rest if "=" in name or "/" not in head else f"{head}={name}" if slash else rest
+    head, _, name = rest.rpartition("/")
+    if "=" in name:
+        return rest
+    return f"{head}={name}" if "/" in head else f"{kind}/{rest}"
 
 
 def clean(path: str) -> str:
