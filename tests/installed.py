@@ -36,16 +36,18 @@ class Prefix:
         *,
         data: bytes = b"",
         env: Mapping[str, str] | None = None,
-        cwd: str = "/",
+        cwd: str = "",
     ) -> subprocess.CompletedProcess[bytes]:
-        """Start a launcher, with the folder of `runc` on its PATH."""
+        """Start a launcher, with the folder of `runc` on its PATH, in an empty folder."""
+        nowhere = f"{self.path}/nowhere"
+        os.makedirs(nowhere, exist_ok=True)
         return subprocess.run(
             [f"{self.path}/bin/{launcher}", *words],
             check=False,
             input=data,
             capture_output=True,
             env={"PATH": f"{self.path}/runtimes", **(env or {})},
-            cwd=cwd,
+            cwd=cwd or nowhere,
             timeout=60,
         )
 

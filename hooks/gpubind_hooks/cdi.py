@@ -3,9 +3,9 @@
 
 The OCI state on stdin says where the root is (config.md, POSIX-platform hooks). All else is in
 argv: nothing is read from the environment, and no configuration. runc and crun differ in what they
-say: the state's `root` counts where there is one, then the bundle's config.json, then the folder runc
-starts a createContainer hook in, which is the root itself. The shim knows the root and names it
-first of all, `--root DIR`, which saves reading either document.
+say: the state's `root` counts where there is one, then the bundle's config.json, then the folder
+runc starts a createContainer hook in, which is the root itself. The shim knows the root and names
+it first of all, `--root DIR`, which saves reading either document.
 """
 
 from __future__ import annotations

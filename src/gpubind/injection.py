@@ -118,7 +118,7 @@ def applied(spec: Spec, decision: Decision) -> Spec:
     """Give the spec with the decision's edits and, where one is needed, our hook. Pure."""
     given = edits.apply(modifier.without_prestart(spec), decision.edits)
     if decision.later:
-        given = modifier.with_hook(given, paths.HOOK, words.of(decision.later))
+        given = modifier.with_hook(given, paths.HOOK, decision.root, words.of(decision.later))
     return given
 
 

@@ -139,11 +139,11 @@ def _within(name: str, cover: str) -> bool:
     return name == cover or name.startswith(cover + "/")
 
 
-def with_hook(spec: Spec, program: str, words: list[str]) -> Spec:
-    """Give `spec` with our hook as its last createContainer hook."""
+def with_hook(spec: Spec, program: str, root: str, words: list[str]) -> Spec:
+    """Give `spec` with our hook as its last createContainer hook; `root` is the bundle's."""
     entry: OciHook = {
         "path": program,
-        "args": [program.rpartition("/")[2], *words],
+        "args": [program.rpartition("/")[2], "--root", root, *words],
         "env": [HOOK_PATH],
     }
     hooks = {**(spec.get("hooks") or {})}

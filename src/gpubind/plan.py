@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 
-from gpubind import folder, ldcache, ldsoconf
-from gpubind.errors import DocumentError, ToolkitError, UsageError
+from gpubind import folder
+from gpubind.errors import ToolkitError, UsageError
 from gpubind.root import nameable
 
 CACHE = "/etc/ld.so.cache"
 CONF = "/etc/ld.so.conf"
 DROP_IN = "/etc/ld.so.conf.d/00-gpubind.conf"
-CACHE_LIMIT = 32 << 20
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from gpubind import ldcache
     from gpubind.root import Root
 
 
@@ -107,7 +106,9 @@ def perform(root: Root, operations: Iterable[Operation], notes: list[str]) -> li
                 if isinstance(operation, Link):
                     _link(root, operation, folders, done)
                 elif isinstance(operation, LdCache):
-                    _ldcache(root, operation, first, done)
+                    from gpubind import loader
+
+                    loader.tell(root, operation, first, done)
                 else:
                     first += operation.do(root, done, notes)
             except OSError as error:
@@ -140,74 +141,3 @@ def _link(root: Root, operation: Link, folders: dict[str, int], done: list[str])
         folders[head] = root.make_folders(head or "/")
     if folder.symlink(folders[head], operation.target, base):
         done.append(str(operation))
-
-
-def _ldcache(
-    root: Root, operation: LdCache, first: Sequence[ldcache.Entry], done: list[str]
-) -> None:
-    machine = os.uname().machine
-    flags = ldcache.FLAGS["aarch64" if machine == "aarch64" else "x86-64"]
-    entries = [*first, *(ldcache.Entry(*_named(path), flags) for path in operation.libraries)]
-    flags32 = ldcache.FLAGS["i386"]
-    entries += [ldcache.Entry(*_named(path), flags32) for path in operation.libraries32]
-    folders = [os.fsencode(name) for name in operation.folders]
-    etc = root.make_folders("/etc")
-    try:
-        _merge(root, etc, entries, folders, done)
-        old = _old(root, CONF)
-        _put(etc, "ld.so.conf", ldsoconf.conf_with_include(old), old, done)
-        confd = root.make_folders("/etc/ld.so.conf.d")
-        try:
-            new = ldsoconf.drop_in(folders)
-            _put(confd, DROP_IN.rpartition("/")[2], new, _old(root, DROP_IN), done)
-        finally:
-            os.close(confd)
-        _musl(root, etc, folders, done)
-    finally:
-        os.close(etc)
-
-
-def _merge(
-    root: Root, etc: int, entries: list[ldcache.Entry], folders: Sequence[bytes], done: list[str]
-) -> None:
-    old = _old(root, CACHE, CACHE_LIMIT)
-    try:
-        new = ldcache.merge(old or b"", entries, own_folders=folders)
-    except DocumentError:
-        new = ldcache.merge(b"", entries, own_folders=folders)
-        done.append(f"{CACHE} is damaged: make it anew")
-    _put(etc, "ld.so.cache", new, old, done)
-
-
-def _musl(root: Root, etc: int, folders: Sequence[bytes], done: list[str]) -> None:
-    """Tell musl's loader, where it is the container's (ld-musl-ARCH.path)."""
-    base = f"ld-musl-{os.uname().machine}"
-    if root.exists(f"/lib/{base}.so.1"):
-        old = _old(root, f"/etc/{base}.path")
-        _put(etc, f"{base}.path", ldsoconf.musl_path(old, folders), old, done)
-
-
-def _named(path: str) -> tuple[bytes, bytes]:
-    name = os.fsencode(path)
-    return name.rpartition(b"/")[2], name
-
-
-def _old(root: Root, name: str, limit: int = 1 << 20) -> bytes | None:
-    """Give the bytes of a regular file; None for a FIFO, something too large, or nothing.
-
-    What says it is empty is not read: so do the kernel's own files, and to read /proc/kmsg takes
-    the messages from who they are for, or waits for one.
-    """
-    try:
-        found = root.stat(name)
-        empty = stat.S_ISREG(found.st_mode) and not found.st_size
-        return b"" if empty else root.read(name, limit)
-    except OSError:
-        return None
-
-
-def _put(parent: int, base: str, new: bytes | None, old: bytes | None, done: list[str]) -> None:
-    """Write a file below an open folder where that changes it."""
-    if new is not None and new != old:
-        folder.write(parent, base, new)
-        done.append(f"write {base}")

@@ -33,7 +33,7 @@ def bundle(prefix: Prefix) -> str:
 
 
 def hook(
-    prefix: Prefix, state: Any, words: list[str] | None = None, cwd: str = "/"
+    prefix: Prefix, state: Any, words: list[str] | None = None, cwd: str = ""
 ) -> tuple[int, str, str]:
     data = state if isinstance(state, bytes) else json.dumps(state).encode()
     done = prefix.start("gpubind-cdi-hook", WORDS if words is None else words, data=data, cwd=cwd)
@@ -69,6 +69,32 @@ def test_the_states_root_counts_before_the_configs(prefix: Prefix, bundle: str) 
     os.mkdir(f"{bundle}/other")
     assert hook(prefix, {"bundle": bundle, "root": "other"}) == (0, "", "")
     assert (made(bundle), set(os.listdir(f"{bundle}/other"))) == (set(), MADE)
+
+
+def test_the_root_the_shim_names_needs_no_state(prefix: Prefix, bundle: str) -> None:
+    assert hook(prefix, b"", ["--root", f"{bundle}/rootfs", *WORDS]) == (0, "", "")
+    assert made(bundle) == MADE
+
+
+@pytest.mark.parametrize(
+    ("root", "status", "message"),
+    [
+        ("", 2, "--root needs a folder's absolute name"),
+        ("rootfs", 2, "--root needs a folder's absolute name"),
+        ("/", 2, "--root is the root this hook runs in"),
+        ("/proc/self/root", 2, "--root is the root this hook runs in"),
+        ("/nowhere/at/all", 1, "/nowhere/at/all: No such file or directory"),
+        ("{bundle}/config.json", 1, "config.json: Not a directory"),
+    ],
+)
+def test_a_root_that_is_none_is_refused(
+    prefix: Prefix, bundle: str, root: str, status: int, message: str
+) -> None:
+    words = ["--root", root.replace("{bundle}", bundle), *WORDS]
+    answered, _, text = hook(prefix, {"bundle": bundle}, words)
+    assert answered == status
+    assert message in text
+    assert made(bundle) == set()
 
 
 def test_where_the_config_is_not_to_be_read_the_working_folder_is_the_root(

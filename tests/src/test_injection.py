@@ -95,8 +95,8 @@ def test_what_a_mount_hides_is_left_to_the_hook(tmp_path: Path) -> None:
     made = place(tmp_path, {**BUNDLE, "mounts": [{"destination": "/etc"}, {"destination": "/usr"}]})
     made.inject("0")
     [hook] = made.document()["hooks"]["createContainer"]
-    assert hook["args"][:4] == [
-        *("gpubind-cdi-hook", "create-symlinks"),
+    assert hook["args"][:6] == [
+        *("gpubind-cdi-hook", "--root", made.root, "create-symlinks"),
         *("--link", "libcuda.so.1::/usr/lib/gpu/libcuda.so"),
     ]
     assert os.listdir(made.root) == []

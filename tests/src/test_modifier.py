@@ -101,21 +101,22 @@ def test_without_mounts_all_is_done_at_once() -> None:
 
 ENTRY = {
     "path": "/usr/bin/gpubind-cdi-hook",
-    "args": ["gpubind-cdi-hook", "create-symlinks"],
+    "args": ["gpubind-cdi-hook", "--root", "/b/rootfs", "create-symlinks"],
     "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
 }
+HOOK = ("/usr/bin/gpubind-cdi-hook", "/b/rootfs", ["create-symlinks"])
 
 
 @pytest.mark.parametrize("hooks", [None, {}, {"createContainer": None}])
 def test_our_hook_has_an_environment_of_its_own(hooks: Any) -> None:
-    given = modifier.with_hook({"hooks": hooks}, str(ENTRY["path"]), ["create-symlinks"])
+    given = modifier.with_hook({"hooks": hooks}, *HOOK)
     assert given == {"hooks": {"createContainer": [ENTRY]}}
 
 
 def test_our_hook_comes_last_and_once() -> None:
     spec: Any = {"hooks": {"createContainer": [{"path": "/x"}], "prestart": []}}
     before = copy.deepcopy(spec)
-    once: Any = modifier.with_hook(spec, str(ENTRY["path"]), ["create-symlinks"])
+    once: Any = modifier.with_hook(spec, *HOOK)
     assert once["hooks"] == {"createContainer": [{"path": "/x"}, ENTRY], "prestart": []}
-    assert modifier.with_hook(once, str(ENTRY["path"]), ["create-symlinks"]) == once
+    assert modifier.with_hook(once, *HOOK) == once
     assert spec == before
