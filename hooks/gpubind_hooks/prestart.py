@@ -144,10 +144,10 @@ def _decision(document: Spec, file: str, wanted: Request, settings: Config) -> D
 
     decision = injection.decide(file, document, wanted, settings)
     if not decision.edits:
-        why = decision.notes[0] if decision.notes else "nothing to inject was found"
+        why = decision.notes[-1] if decision.notes else "nothing to inject was found"
         raise ToolkitError(
-            why.removesuffix(" [NO-DRIVER]"),
-            identifier="PRESTART-DRIVER",
+            why.removesuffix(": started without [NO-DRIVER]"),
+            identifier="NO-DRIVER",
             hint="install the driver and run 'gpubind cdi generate', or ask for no GPU",
         )
     return decision

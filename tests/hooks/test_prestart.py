@@ -148,6 +148,13 @@ def test_an_unknown_device_is_named(prefix: Prefix) -> None:
     assert line.endswith("[REGISTRY-DEVICE]")
 
 
+def test_a_host_with_nothing_to_give_is_an_error(prefix: Prefix) -> None:
+    prefix.specs()
+    status, line = told(start(prefix, state(bundle(prefix, GPU))))
+    assert (status, "started without" in line) == (1, False)
+    assert line.endswith(("[NO-DRIVER]", "[REGISTRY-DEVICE]"))  # the latter on a host with GPUs
+
+
 def test_the_configuration_may_be_named(prefix: Prefix) -> None:
     prefix.specs(specs.spec())
     file = prefix.put("other.toml", "[nvidia-container-runtime.modes.cdi]\nspec-dirs = 3\n")
