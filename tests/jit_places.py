@@ -24,8 +24,8 @@ TREE: trees.Tree = {
     VERSION_FILE: "NVRM version: 550\n",
     "/proc/driver/nvidia/gpus/0000:01:00.0/information": "",
     "/lib/libcuda.so.550": "library",
-    "/dev/nvidia0": "-> /dev/null",
-    "/other": "-> /dev/zero",
+    "/dev/nvidia0": "-> /dev/zero",
+    "/other": "-> /dev/full",
     "/dev/nvidiactl": "stands for a node",
     "/state": trees.FOLDER,
 }
@@ -73,7 +73,9 @@ def spec(place: Path) -> Any:
         name: {"deviceNodes": [{"path": f"/dev/nvidia{name}", "hostPath": host, **node}]}
         for name, host in (("0", "/dev/null"), ("1", "/dev/zero"))
     }
-    return specs.spec(kind=jit.KIND, containerEdits={"mounts": [library]}, devices=devices)
+    control = {"path": "/dev/nvidiactl", "hostPath": "/dev/full", **node}
+    common = {"mounts": [library], "deviceNodes": [control]}
+    return specs.spec(kind=jit.KIND, containerEdits=common, devices=devices)
 
 
 def wanted(place: Path, **changes: Any) -> None:

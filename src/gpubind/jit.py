@@ -85,14 +85,13 @@ def serve(
     """
     place = _place(root, state)
     document = current(root, place)
-    fresh = document is None
     if document is None:
         document = _refreshed(root, place, program, limit_s, [] if notes is None else notes)
     asked = [name if "=" in name else f"{KIND}={name}" for name in wanted if name != "none"]
     try:
         return _chosen(document, asked)
     except ToolkitError:
-        if fresh or 0 <= time.time() - document["made"] < REST_S:
+        if 0 <= time.time() - document["made"] < REST_S:
             raise
         again = _looked_again(root, place, program, limit_s)
     return _chosen(again or document, asked)
