@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from gpubind import modifier, plan
+from gpubind import loader, modifier, mounting, plan
 from gpubind.errors import ToolkitError
 from gpubind.root import Root
 from gpubind_hooks import binding, cgroup, goods
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gpubind.injection import Decision
     from gpubind_hooks.binding import Bound, Source
 
+SIMPLE = (plan.Link, plan.LdCache)
+LOADED = (loader, mounting)  # modules that a plan imports when it needs them
 _WHOLE = "4294967295"  # user IDs of a user namespace that maps all: the host's own
 
 
@@ -44,6 +46,7 @@ def deliver(decision: Decision, pid: int, *, cgroups: bool = True) -> list[str]:
         rules = goods.rules(source.bind for source in found)
         if rules and cgroups and not in_user_namespace():
             done.append(cgroup.allow(process.cgroups(), own_mounts(), rules))
+        ready(decision)
         with namespace, _root(decision.root, process, own) as root:
             _attach(root, decision, found, done)
     finally:
@@ -51,6 +54,13 @@ def deliver(decision: Decision, pid: int, *, cgroups: bool = True) -> list[str]:
             source.close()
         os.close(process.fd)
     return done
+
+
+def ready(decision: Decision) -> None:
+    """Load what performing the plan would load late, and in the container could not."""
+    planned = [*decision.now, *decision.later]
+    if any(not isinstance(operation, SIMPLE) for operation in planned):
+        __import__("json")  # for the message about a broken document that an image brings
 
 
 def in_user_namespace() -> bool:
