@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import checkout
 import jit_places
 import pytest
-from jit_places import CHANGES, makes, program, runs, serve
+from jit_places import CHANGES, aged, makes, program, runs, serve
 
 from gpubind.errors import ToolkitError
 
@@ -32,17 +32,21 @@ from gpubind import jit
 from gpubind.errors import ToolkitError
 sys.stdin.readline()
 try:
-    found, devices = jit.serve(["0"], {root!r}, {root!r} + "/state", None, {program!r}, {limit})
-    print(devices)
+    place = ({root!r}, {root!r} + "/state", None, {program!r}, {limit})
+    print(jit.serve([{name!r}], *place)[1])
 except ToolkitError as error:
     print(error)
 """
 
 
-def at_once(place: Path, count: int, limit_s: float = 30) -> list[str]:
+def at_once(place: Path, count: int, limit_s: float = 30, name: str = "0") -> list[str]:
     """Give what so many starts at once say."""
     text = START.format(
-        src=f"{checkout.ROOT}/src", root=str(place), program=f"{place}/generator", limit=limit_s
+        src=f"{checkout.ROOT}/src",
+        root=str(place),
+        program=f"{place}/generator",
+        limit=limit_s,
+        name=name,
     )
     words = ["/usr/bin/python3", "-IS", "-c", text]
     with contextlib.ExitStack() as stack:
@@ -63,6 +67,15 @@ def test_thirty_starts_at_once_look_once(place: Path) -> None:
     makes(place, seconds=0.3)
     assert at_once(place, 30) == ["['0']"] * 30
     assert runs(place) == 1
+
+
+def test_thirty_starts_at_once_look_once_more_for_a_name_that_is_not_there(place: Path) -> None:
+    serve(place)
+    aged(place)
+    makes(place, seconds=0.3)
+    said = at_once(place, 30, name="7")
+    assert all(line.endswith("[REGISTRY-DEVICE]") for line in said)
+    assert runs(place) == 2
 
 
 def test_thirty_starts_at_once_fail_by_one_generator(place: Path) -> None:

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
 import jit_places
 import pytest
-from jit_places import CHANGES, makes, runs, serve, spec, wanted
+from jit_places import CHANGES, aged, makes, runs, serve, spec, wanted
 
 from gpubind import jit, refresh
 from gpubind.errors import ToolkitError
@@ -77,13 +76,6 @@ def test_a_name_that_is_not_there_has_the_driver_looked_at_but_not_all_the_time(
         with pytest.raises(ToolkitError, match="REGISTRY-DEVICE"):
             serve(place, "7")
     assert runs(place) == 2
-
-
-def aged(place: Path) -> None:
-    """Make what was found a minute older."""
-    file = place / "state/jit.json"
-    document = json.loads(file.read_text())
-    file.write_text(json.dumps({**document, "made": document["made"] - 60}))
 
 
 def test_a_device_that_no_sign_told_of_is_found_by_its_name(place: Path) -> None:

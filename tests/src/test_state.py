@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import checkout
 import pytest
+import specs
 
 from gpubind import registry
 
@@ -29,11 +30,13 @@ print(registry.state({shared!r}))
 """
 
 
-def state_of(user: int, shared: Path, **env: str) -> str:
+def state_of(user: int, shared: Path, program: str = STATE, **env: str) -> str:
     """Give where a user's compiled files go."""
-    text = STATE.format(src=f"{checkout.ROOT}/src", user=user, shared=str(shared))
+    text = program.format(src=f"{checkout.ROOT}/src", user=user, shared=str(shared))
     words = ["/usr/bin/python3", "-IS", "-c", text]
-    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        words, env=env, cwd=shared.parent, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -54,7 +57,7 @@ def test_who_may_not_write_the_shared_state_has_one_of_his_own(shared: Path) -> 
     assert state_of(65534, shared / "state", XDG_RUNTIME_DIR=own) == f"{own}/gpubind"
     assert state_of(65534, shared, XDG_RUNTIME_DIR=own) == f"{own}/gpubind"
     assert state_of(65534, shared / "user", XDG_RUNTIME_DIR=own) == own
-    assert state_of(0, shared / "state", XDG_RUNTIME_DIR=own) == f"{shared}/state"
+    assert state_of(0, shared / "state", XDG_RUNTIME_DIR=str(shared)) == f"{shared}/state"
 
 
 @pytest.mark.root
@@ -66,6 +69,26 @@ def test_a_runtime_folder_that_is_not_the_users_alone_is_not_used(shared: Path, 
     value = {"unset": "", "relative": "user"}.get(fault, own)
     state = str(shared / "state")
     assert state_of(65534, shared / "state", XDG_RUNTIME_DIR=value) == state
+
+
+LOADS = (
+    STATE
+    + """
+from gpubind import config
+settings = config.Config({{config.SPEC_DIRS: [{shared!r} + "/cdi"]}}, "")
+print(registry.load(settings, {shared!r})["generator"])
+"""
+)
+
+
+@pytest.mark.root
+def test_what_a_user_has_compiled_is_used_again(shared: Path) -> None:
+    own = shared / "user"
+    specs.put(f"{own}/gpubind", specs.compiled(), f"{shared}/cdi")
+    for path in (own, own / "gpubind", own / "gpubind/compiled.json"):
+        os.chown(path, 65534, 65534)
+    said = state_of(65534, shared, LOADS, XDG_RUNTIME_DIR=str(own))
+    assert said == f"{own}/gpubind\na test"
 
 
 def test_a_shared_state_that_could_be_made_is_used(tmp_path: Path) -> None:
