@@ -141,6 +141,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a compute instance that was made": lambda root: os.mkdir(
         next(one for one in (root / MIG).iterdir()) / "ci7"
     ),
+    "a render node that came": lambda root: (root / "dev/dri/renderD200").touch(),
+    "a capability's node that came": lambda root: (root / "dev/nvidia-caps/nvidia-cap9").touch(),
     "a daemon that has ended": lambda root: os.unlink(root / "run/nvidia-persistenced/socket"),
     "a library that was added": lambda root: (
         root / "usr/lib/x86_64-linux-gnu/libnvidia-new.so.1"
