@@ -35,6 +35,7 @@ def compiled(
     spec_dirs: Sequence[str],
     sidecars_dir: str,
     *,
+    shared_sidecars: str = "",
     stamps: Mapping[str, Stamp] | None = None,
     owners: Collection[int] | None = None,
     capabilities_of: Capabilities | None = None,
@@ -42,11 +43,12 @@ def compiled(
     """Give the compiled registry of `spec_dirs`, which are in ascending priority.
 
     `config` are the operator's keys and `stamps` those of the files they were read from, taken
-    before reading. `owners` are the users whose files are trusted: root and the caller. Nothing
-    in a spec directory makes this fail.
+    before reading. `shared_sidecars` is looked into after `sidecars_dir`: a user's own state lacks
+    those of the host's specs. `owners` are the users whose files are trusted: root and the caller.
+    Nothing in a spec directory makes this fail.
     """
     gathering = _Gathering(
-        sidecars_dir,
+        [sidecars_dir, *([shared_sidecars] if shared_sidecars else [])],
         sources.default_owners() if owners is None else owners,
         _by_name if capabilities_of is None else capabilities_of,
     )
@@ -101,7 +103,7 @@ class _Gathering:
     """What has been read so far."""
 
     def __init__(
-        self, sidecars: str, owners: Collection[int], capabilities_of: Capabilities
+        self, sidecars: Sequence[str], owners: Collection[int], capabilities_of: Capabilities
     ) -> None:
         self.sidecars = sidecars
         self.owners = owners
@@ -109,7 +111,8 @@ class _Gathering:
         self.stamps: dict[str, Stamp] = {}
         self.specs: list[dict[str, Any]] = []
         self.errors: list[dict[str, str]] = []
-        self.note(sources.folder(sidecars))
+        for folder in sidecars:
+            self.note(sources.folder(folder))
 
     def note(self, source: Source) -> bool:
         """Keep a source's stamp and fault; say whether it holds something to parse."""
@@ -150,7 +153,8 @@ class _Gathering:
 
     def sidecar_of(self, source: Source) -> Sidecar | None:
         """Give the sidecar that fits a spec, if one does."""
-        for path in sidecar.paths_of(self.sidecars, source.path):
+        places = [sidecar.paths_of(folder, source.path) for folder in self.sidecars]
+        for path in (path for place in places for path in place):
             found = sources.read(path, self.owners)
             if not self.note(found):
                 continue

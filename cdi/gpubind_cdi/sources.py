@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpubind import config, configfile, root
+from gpubind import config, configfile, root, userns
 from gpubind_cdi.document import MAX_SIZE
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def specs(parent: str, owners: Collection[int]) -> Iterator[Source]:
         yield Source(path=parent, stamp=None)
         return
     try:
-        fault = _folder_fault(os.stat(parent), owners)
+        fault = _folder_fault(os.stat(parent), owners, parent)
         names = [] if fault else sorted(os.listdir(parent))
     except OSError as error:
         fault, names = _reason(error), []
@@ -78,12 +78,14 @@ def read(path: str, owners: Collection[int]) -> Source:
     """Give one file. It is never waited for, and never read beyond the size limit."""
     stamp = _stamp(path)
     try:
-        fault = _file_fault(os.stat(path), owners)
+        fault = _file_fault(os.stat(path), owners, path)
         if fault:
             return Source(path=path, stamp=stamp, fault=fault)
         fd = os.open(path, FLAGS)
         try:
-            fault = _file_fault(os.fstat(fd), owners)  # what was opened, whatever was there before
+            fault = _file_fault(
+                os.fstat(fd), owners, path
+            )  # what was opened, whatever was there before
             data = b"" if fault else root.contents(fd, path, MAX_SIZE)
         finally:
             os.close(fd)
@@ -119,7 +121,7 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _folder_fault(status: os.stat_result, owners: Collection[int]) -> str:
+def _folder_fault(status: os.stat_result, owners: Collection[int], path: str) -> str:
     if not stat.S_ISDIR(status.st_mode):
         return "not a folder"
     writable = status.st_mode & stat.S_IWOTH or (
@@ -127,10 +129,10 @@ def _folder_fault(status: os.stat_result, owners: Collection[int]) -> str:
     )
     if writable:
         return f"refused: others may write to the folder (mode {_mode(status)}), run chmod go-w"
-    return _owner_fault(status, owners)
+    return _owner_fault(status, owners, path)
 
 
-def _file_fault(status: os.stat_result, owners: Collection[int]) -> str:
+def _file_fault(status: os.stat_result, owners: Collection[int], path: str) -> str:
     kind = next((name for is_kind, name in KINDS if is_kind(status.st_mode)), "a device")
     if kind:
         return f"{kind}, not a regular file"
@@ -138,11 +140,11 @@ def _file_fault(status: os.stat_result, owners: Collection[int]) -> str:
         return f"larger than {MAX_SIZE >> 20} MiB"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return f"refused: others may write to it (mode {_mode(status)}), run chmod go-w"
-    return _owner_fault(status, owners)
+    return _owner_fault(status, owners, path)
 
 
-def _owner_fault(status: os.stat_result, owners: Collection[int]) -> str:
-    if status.st_uid in owners:
+def _owner_fault(status: os.stat_result, owners: Collection[int], path: str) -> str:
+    if status.st_uid in owners or userns.is_hosts(path, status.st_uid):
         return ""
     return f"refused: it belongs to user {status.st_uid}, run chown root"
 

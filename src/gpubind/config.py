@@ -183,9 +183,23 @@ def places(
     """
     known = [f"{etc}/config.toml", peer]
     home = (environ or {}).get("XDG_CONFIG_HOME", "")
-    if home.startswith("/") and os.geteuid() != 0:
+    if home.startswith("/") and (os.geteuid() != 0 or _is_rootless(home)):
         known[:0] = [f"{home}/gpubind/config.toml", f"{home}/nvidia-container-runtime/config.toml"]
     return [file for file in known if file]
+
+
+def _is_rootless(home: str) -> bool:
+    """Tell whether root is a user of the host under another number, and the folder is his."""
+    from gpubind import userns
+
+    return userns.inside() and _owner(home) == os.geteuid()
+
+
+def _owner(path: str) -> int:
+    try:
+        return os.stat(path).st_uid
+    except OSError:
+        return -1
 
 
 def stamp(path: str) -> list[int] | None:
@@ -203,7 +217,8 @@ def stamp(path: str) -> list[int] | None:
 def trusted(file: str) -> dict[str, Any] | None:
     """Give a document of our own making; None where it is absent, broken, or others may write it.
 
-    Only root and the caller may own it, and nobody else may write it.
+    Only root and the caller may own it, and nobody else may write it. In a user namespace the
+    host's root counts too, see `userns.is_hosts`.
     """
     try:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -211,8 +226,13 @@ def trusted(file: str) -> dict[str, Any] | None:
         return None
     try:
         status = os.fstat(fd)
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+        if status.st_mode & 0o022:
             return None
+        if status.st_uid not in (0, os.geteuid()):
+            from gpubind import userns
+
+            if not userns.is_hosts(file, status.st_uid):
+                return None
         value = codec.decode(contents(fd, file), file)
     except (OSError, DocumentError):
         return None

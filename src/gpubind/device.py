@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 _KINDS = {"b": stat.S_ISBLK, "c": stat.S_ISCHR, "u": stat.S_ISCHR, "p": stat.S_ISFIFO}
 
 
-def complete(edits: Edits, dropped: list[str]) -> Edits:
+def complete(edits: Edits, dropped: list[str], *, bind: bool = False) -> Edits:
     """Give the edits with each node's type and numbers known and no mount source missing.
 
     What is best effort and gone from the host is left out and named in `dropped`. Raises
-    ToolkitError for a required one.
+    ToolkitError for a required one. With `bind` a node is a source too, and its own numbers count.
     """
     given: Edits = {**edits}
     if "deviceNodes" in given:
-        nodes = [_node(node, dropped) for node in given["deviceNodes"]]
+        nodes = [_node(node, dropped, bind=bind) for node in given["deviceNodes"]]
         given["deviceNodes"] = [node for node in nodes if node is not None]
     if "mounts" in given:
         given["mounts"] = [mount for mount in given["mounts"] if _is_there(mount, dropped)]
     return given
 
 
-def _node(node: Node, dropped: list[str]) -> Node | None:
+def _node(node: Node, dropped: list[str], *, bind: bool) -> Node | None:
     """Give a complete node, None where a best-effort one is gone (CDI SPEC.md, deviceNodes)."""
     kind = node.get("type", "")
-    if kind == "p" or (kind and node.get("major")):
+    if kind == "p" or (kind and node.get("major") and not bind):
         return node if "minor" in node else {**node, "minor": 0}
     host = node.get("hostPath") or node["path"]
     try:

@@ -16,16 +16,19 @@ if TYPE_CHECKING:
 PERMISSIONS = "rwm"
 
 
-def apply(spec: Spec, wanted: Sequence[Edits]) -> Spec:
+def apply(spec: Spec, wanted: Sequence[Edits], *, bind: bool = False, rules: bool = True) -> Spec:
     """Give `spec` with the edits in order.
 
     Nodes must be complete (type, major, minor; see `device.complete`). A variable replaces one of
-    its name, a node and a mount one at their place; mounts end up sorted by depth.
+    its name, a node and a mount one at their place; mounts end up sorted by depth. With `bind`
+    nodes become mounts of the host's, without `rules` the device cgroup is left alone: `userns`.
     """
     given: Spec = {**spec}
     env = [entry for edit in wanted for entry in edit.get("env", ())]
     nodes = [node for edit in wanted for node in edit.get("deviceNodes", ())]
     mounts = [mount for edit in wanted for mount in edit.get("mounts", ())]
+    bound = [node for node in nodes if bind and node["type"] != "p"]
+    mounts += map(_bound, bound)
     hooks = [hook for edit in wanted for hook in edit.get("hooks", ())]
     gids = [gid for edit in wanted for gid in edit.get("additionalGids", ()) if gid]
     if env or gids:
@@ -34,8 +37,12 @@ def apply(spec: Spec, wanted: Sequence[Edits]) -> Spec:
         given["mounts"] = _mounts(given.get("mounts") or [], mounts)
     if hooks:
         given["hooks"] = _hooks(given.get("hooks") or {}, hooks)
-    linux = _linux(given.get("linux") or {}, nodes, wanted, _owner(given))
-    if linux is not None:
+    linux = _linux(given.get("linux") or {}, wanted)
+    if nodes:
+        made = [_device(node, _owner(given)) for node in nodes if node not in bound]
+        linux = _devices(linux, {node["path"] for node in nodes}, made)
+        linux = _allowing(linux, nodes) if rules else linux
+    if linux != (given.get("linux") or {}):
         given["linux"] = linux
     return given
 
@@ -102,20 +109,9 @@ def _owner(spec: Spec) -> tuple[int, int]:
     return int(user.get("uid") or 0), int(user.get("gid") or 0)
 
 
-def _linux(
-    linux: dict[str, Any], nodes: list[Node], wanted: Sequence[Edits], owner: tuple[int, int]
-) -> dict[str, Any] | None:
-    """Give `linux` with nodes, their rules, network devices and RDT; None where none is wanted."""
+def _linux(linux: dict[str, Any], wanted: Sequence[Edits]) -> dict[str, Any]:
+    """Give `linux` with network devices and RDT."""
     given = {**linux}
-    if nodes:
-        at = {node["path"]: _device(node, owner) for node in nodes}
-        kept = [device for device in given.get("devices") or [] if device.get("path") not in at]
-        given["devices"] = [*kept, *at.values()]
-        resources = {**(given.get("resources") or {})}
-        rules = _once(rule for node in nodes if (rule := _rule(node)))
-        before = [rule for rule in resources.get("devices") or [] if rule not in rules]
-        resources["devices"] = [*before, *rules]
-        given["resources"] = resources
     for edit in wanted:
         for device in edit.get("netDevices", ()):
             there = {**(given.get("netDevices") or {})}
@@ -123,7 +119,40 @@ def _linux(
             given["netDevices"] = there
         if edit.get("intelRdt"):
             given["intelRdt"] = edit["intelRdt"]
-    return given if given != linux else None
+    return given
+
+
+def _devices(
+    linux: dict[str, Any], places: set[str], made: Iterable[dict[str, Any]]
+) -> dict[str, Any]:
+    """Give `linux` with the nodes that are made, and no other ones at these places."""
+    kept = [device for device in linux.get("devices") or [] if device.get("path") not in places]
+    devices = [*kept, *{device["path"]: device for device in made}.values()]
+    return {**linux, "devices": devices} if devices or linux.get("devices") else linux
+
+
+def _allowing(linux: dict[str, Any], nodes: Iterable[Node]) -> dict[str, Any]:
+    """Give `linux` with rules for the nodes as the device cgroup's last ones."""
+    resources = {**(linux.get("resources") or {})}
+    rules = _once(rule for node in nodes if (rule := _rule(node)))
+    before = [rule for rule in resources.get("devices") or [] if rule not in rules]
+    resources["devices"] = [*before, *rules]
+    return {**linux, "resources": resources}
+
+
+def _bound(node: Node) -> Mount:
+    """Give the host's node as a mount, through which nobody can change its mode or owner."""
+    return {
+        "hostPath": node.get("hostPath") or node["path"],
+        "containerPath": node["path"],
+        "type": "bind",
+        "options": [
+            "bind",
+            "ro",
+            "nosuid",
+            "noexec",
+        ],  # a node on it opens for writing all the same
+    }
 
 
 def _device(node: Node, owner: tuple[int, int]) -> dict[str, Any]:

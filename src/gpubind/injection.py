@@ -8,7 +8,19 @@ from __future__ import annotations
 
 import os
 
-from gpubind import config, device, edits, mode, modifier, paths, plan, registry, request, words
+from gpubind import (
+    config,
+    device,
+    edits,
+    mode,
+    modifier,
+    paths,
+    plan,
+    registry,
+    request,
+    userns,
+    words,
+)
 from gpubind.errors import ToolkitError
 from gpubind.oci import spec as oci
 from gpubind.root import Root
@@ -30,11 +42,12 @@ _DRIVER_SIGNS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
 class Decision:
     """What one container gets: `edits`, `now` on its root, `later` by a hook, and `notes`."""
 
-    __slots__ = ("edits", "later", "notes", "now", "request", "root")
+    __slots__ = ("edits", "later", "notes", "now", "request", "root", "space")
 
     def __init__(self, wanted: Request) -> None:
         self.request = wanted
         self.root = ""
+        self.space = userns.Space()
         self.edits: list[Edits] = []
         self.now: list[Operation] = []
         self.later: list[Operation] = []
@@ -52,7 +65,7 @@ def into(
     it was. Raises ToolkitError.
     """
     how, _ = mode.decide(settings, wanted.devices)
-    if how.hook:
+    if how.hook and not userns.is_rootless():  # it could not set the device cgroup
         oci.check(spec, file)
         oci.save(file, modifier.with_prestart(spec, mode.hook_program(settings)))
         return []
@@ -88,10 +101,11 @@ def decide(
 
         chosen += extras.of(wanted, chosen, settings, state, decision.notes)
     decision.root = oci.root_of(spec, file)
-    facts = look(spec, decision.root)
+    decision.space = userns.of(spec)
+    facts = look(spec, decision.root, decision.space)
     for found, devices in chosen:
         for edit in modifier.edits(found, devices, wanted.capabilities):
-            decision.edits.append(device.complete(edit, decision.notes))
+            decision.edits.append(_fitting(edit, spec, decision))
         needed = modifier.operations(found, devices, wanted.capabilities, facts)
         now, later = modifier.split(spec, needed)
         decision.now += now
@@ -100,14 +114,23 @@ def decide(
     return decision
 
 
-def look(spec: Spec, path: str) -> modifier.Facts:
-    """Look at the image and the host for what the plan depends on."""
+def _fitting(edit: Edits, spec: Spec, decision: Decision) -> Edits:
+    """Give edits as this host and the container's user namespace make them; takes notes."""
+    whole = device.complete(edit, decision.notes, bind=decision.space.bind)
+    return userns.with_groups(whole, spec, decision.space, decision.notes)
+
+
+def look(spec: Spec, path: str, space: userns.Space) -> modifier.Facts:
+    """Look at the image and the host for what the plan depends on.
+
+    In a user namespace the driver's own part in a container can't change a node whatever it may.
+    """
     compat = modifier.is_covered(spec, modifier.COMPAT[0])
     if not compat:
         with _root(path) as root:
             compat = any(root.exists(name) for name in modifier.COMPAT)
     modifiable = False
-    if not modifier.denies_devices(spec):
+    if not space.bind and not modifier.denies_devices(spec):
         from gpubind.operation import params
 
         modifiable = params.is_open()
@@ -116,7 +139,10 @@ def look(spec: Spec, path: str) -> modifier.Facts:
 
 def applied(spec: Spec, decision: Decision) -> Spec:
     """Give the spec with the decision's edits and, where one is needed, our hook. Pure."""
-    given = edits.apply(modifier.without_prestart(spec), decision.edits)
+    space = decision.space
+    given = edits.apply(
+        modifier.without_prestart(spec), decision.edits, bind=space.bind, rules=space.rules
+    )
     if decision.later:
         given = modifier.with_hook(given, paths.HOOK, decision.root, words.of(decision.later))
     return given

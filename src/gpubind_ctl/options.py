@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpubind import config, paths
+from gpubind import config, paths, registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +60,8 @@ dev_root = click.option(
 state_dir = click.option(
     "--state-dir",
     metavar="DIR",
-    default=paths.STATE,
-    show_default=True,
+    default=registry.state,
+    show_default=f"{paths.STATE}, for other users than root $XDG_RUNTIME_DIR/gpubind",
     help="Where sidecars and compiled specs lie.",
 )
 config_file = click.option(

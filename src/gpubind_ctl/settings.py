@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpubind import config, configfile
+from gpubind import config, configfile, paths
 from gpubind.config import Config
 
 if TYPE_CHECKING:
@@ -30,7 +30,14 @@ def compiled(file: str, spec_dirs: Sequence[str], state: str) -> dict[str, Any]:
     known, stamps = read(file)
     folders = spec_dirs or known.texts(config.SPEC_DIRS)
     sidecars = f"{state}/{files.SIDECARS}"
-    return compiler.compiled(known.values, folders, sidecars, stamps=stamps)
+    shared = f"{paths.STATE}/{files.SIDECARS}"
+    return compiler.compiled(
+        known.values,
+        folders,
+        sidecars,
+        shared_sidecars=shared if shared != sidecars else "",
+        stamps=stamps,
+    )
 
 
 def looked_at(file: str, driver_root: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ _SHAPES = (
     ("hooks", "an object"),
     *((f"hooks.{stage}", "a list of objects") for stage in _STAGES.split()),
     ("linux", "an object"),
+    ("linux.namespaces", "a list of objects"),
+    ("linux.gidMappings", "a list of objects"),
     ("linux.devices", "a list of objects"),
     ("linux.resources", "an object"),
     ("linux.resources.devices", "a list of objects"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from gpubind import config, injection, modifier, registry, request
+from gpubind import config, injection, modifier, registry, request, userns
 from gpubind.errors import ToolkitError
 from gpubind.oci import spec as oci
 from gpubind_ctl import explanation, options, settings
@@ -79,7 +79,7 @@ def _compiled(known: Config, config_file: str, state: str) -> Compiled:
 def _facts(document: Spec, file: str) -> modifier.Facts:
     """Give what the plan depends on in the image; nothing where it is not mounted any more."""
     try:
-        return injection.look(document, oci.root_of(document, file))
+        return injection.look(document, oci.root_of(document, file), userns.of(document))
     except ToolkitError:
         return modifier.NO_FACTS
 
