@@ -160,6 +160,17 @@ def test_each_change_of_the_driver_is_seen(tmp_path: Path, node: Path, change: s
     assert not fits(tmp_path, node)
 
 
+@pytest.mark.parametrize("name", ["nvidia-uvm", "nvidia-modeset", "nvidia3"])
+def test_a_node_that_was_missing_and_came_is_a_change(
+    tmp_path: Path, node: Path, name: str
+) -> None:
+    os.rename(node / f"dev/{name}", tmp_path / name)
+    compiled(tmp_path, node)
+    assert fits(tmp_path, node)
+    os.rename(tmp_path / name, node / f"dev/{name}")
+    assert not fits(tmp_path, node)
+
+
 def test_other_settings_are_a_change(tmp_path: Path, t4: Path) -> None:
     compiled(tmp_path, t4)
     (tmp_path / "config.toml").write_text("")
