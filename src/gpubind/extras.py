@@ -6,7 +6,7 @@ Loaded only where a container asks for such a thing.
 
 from __future__ import annotations
 
-from gpubind import paths, registry
+from gpubind import registry
 from gpubind.errors import ToolkitError
 
 VENDOR = "nvidia.com"
@@ -14,34 +14,28 @@ CHANNEL = f"{VENDOR}/imex-channel"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from gpubind.config import Config
+    from collections.abc import Callable
+
     from gpubind.oci.types import Compiled, CompiledSpec
     from gpubind.request import Request
 
     Chosen = list[tuple[CompiledSpec, list[str]]]
 
 
-def of(
-    wanted: Request,
-    chosen: Chosen,
-    settings: Config,
-    state: str = paths.STATE,
-    notes: list[str] | None = None,
-) -> Chosen:
+def of(wanted: Request, chosen: Chosen, load: Callable[[], Compiled], notes: list[str]) -> Chosen:
     """Give the specs of features and channels; `chosen` are those of the GPUs. Takes notes.
 
-    Raises ToolkitError for a requirement that a chosen GPU does not meet, and for a channel that is
-    in no spec.
+    `load` gives the compiled specs, where they are needed. Raises ToolkitError for a requirement
+    that a chosen GPU does not meet, and for a channel that is in no spec.
     """
-    said: list[str] = [] if notes is None else notes
     if wanted.requirements:
         from gpubind import requirement
 
-        said += requirement.check(wanted.requirements, chosen)
+        notes += requirement.check(wanted.requirements, chosen)
     if not wanted.features and not wanted.imex:
         return []
-    compiled = registry.load(settings, state)
-    names = [*_features(compiled, wanted, said), *_channels(compiled, wanted, said)]
+    compiled = load()
+    names = [*_features(compiled, wanted, notes), *_channels(compiled, wanted, notes)]
     found = registry.resolve(compiled, names)
     return [(compiled["specs"][index], devices) for index, devices in found.items()]
 

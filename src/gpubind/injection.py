@@ -99,7 +99,9 @@ def decide(
     if wanted.requirements or wanted.features or wanted.imex:
         from gpubind import extras
 
-        chosen += extras.of(wanted, chosen, settings, state, decision.notes)
+        chosen += extras.of(
+            wanted, chosen, lambda: registry.load(settings, state), decision.notes
+        )
     decision.root = oci.root_of(spec, file)
     decision.space = userns.of(spec)
     facts = look(spec, decision.root, decision.space)

@@ -46,7 +46,11 @@ def test_each_item_has_a_line_with_its_reason(host: Path, t4: Path) -> None:
     file = host / "bundle/config.json"
     assert (outcome.status, outcome.err) == (0, "")
     assert lines[0] == f"{file}: would be injected for compute, utility"
-    assert lines[1] == f"from {host}/cdi/nvidia.yaml: nvidia.com/gpu=0, driver root {t4}"
+    assert lines[1] == (
+        "asked for by environment; mode jit-cdi (devices of the driver as compiled for container "
+        "starts): not every device is a CDI name, and this is no Tegra"
+    )
+    assert lines[2] == f"from {host}/cdi/nvidia.yaml: nvidia.com/gpu=0, driver root {t4}"
     libraries = "/usr/lib/x86_64-linux-gnu"
     for line in (
         "  device    /dev/nvidia0 195:0: GPU; for every container",
@@ -90,7 +94,44 @@ def test_after_injection_the_same_items_are_found_again(host: Path) -> None:
     oci.save(file, injection.applied(document, decision))
     after = explain(host).out.splitlines()
     assert after[0] == f"{file}: was injected for compute, utility"
-    assert after[2:] == before[2:]
+    assert after[2:] == before[3:]
+
+
+def test_what_was_asked_for_and_left_out_is_named(host: Path) -> None:
+    env = (
+        *("NVIDIA_VISIBLE_DEVICES=0", "NVIDIA_GDS=enabled", "NVIDIA_MIG_CONFIG_DEVICES=all"),
+        "NVIDIA_REQUIRE_CUDA=cuda>=12.2",
+    )
+    place = "/var/run/nvidia-container-devices/1"
+    bundle(host, *env, mounts=[{"destination": place, "source": "/dev/null"}])
+    outcome = explain(host)
+    assert "/dev/nvidia0" in outcome.out
+    denied = "accept-nvidia-visible-devices-as-volume-mounts = false in"
+    assert outcome.err.splitlines() == [
+        f"gpubind: denied: mount {place}=1 ({denied} {host}/config.toml) [REQ-DENIED]",
+        "gpubind: denied: NVIDIA_MIG_CONFIG_DEVICES=all (the container is not privileged) "
+        "[REQ-DENIED]",
+        "gpubind: gds is asked for, but no CDI spec has nvidia.com/gds=all [REQ-FEATURE]",
+    ]
+
+
+def test_an_annotation_counts_and_the_variable_gives_way(host: Path) -> None:
+    bundle(host, "NVIDIA_VISIBLE_DEVICES=all", annotations={"cdi.k8s.io/x": "nvidia.com/gpu=0"})
+    outcome = explain(host)
+    assert outcome.out.splitlines()[1] == (
+        "asked for by annotations; mode cdi (devices of the CDI specs on this host): every device "
+        "is a CDI name"
+    )
+    said = "NVIDIA_VISIBLE_DEVICES=all: annotations count before environment"
+    assert outcome.err == f"gpubind: {said}\n"
+
+
+def test_a_requirement_that_is_not_met_is_said_with_the_figures(host: Path) -> None:
+    bundle(host, "NVIDIA_VISIBLE_DEVICES=0", "NVIDIA_REQUIRE_CUDA=cuda>=99.0")
+    outcome = explain(host)
+    assert (outcome.status, outcome.out) == (1, "")
+    assert "needs cuda>=99.0, which is not met on GPU 0 (Tesla T4): driver 535." in outcome.err
+    assert outcome.err.endswith("[REQ-UNMET]\n")
 
 
 @pytest.mark.parametrize(

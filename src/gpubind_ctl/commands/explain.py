@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from gpubind import config, injection, modifier, registry, request, userns
+from gpubind import config, extras, injection, mode, modifier, registry, request, userns
 from gpubind.errors import ToolkitError
 from gpubind.oci import spec as oci
 from gpubind_ctl import explanation, options, settings
@@ -38,6 +38,7 @@ def command(bundle: str, config_file: str, state_dir: str) -> Answer:
     asked = request.of(document, known, file)
     if asked.devices:
         wanted, chosen = asked.capabilities, _chosen(asked, compiled, known)
+        chosen += extras.of(asked, chosen, lambda: compiled, asked.notes)
     else:
         wanted = _capabilities(document, known, file)
         chosen = explanation.injected(document, compiled, wanted)
@@ -47,10 +48,19 @@ def command(bundle: str, config_file: str, state_dir: str) -> Answer:
             text=f"{file}: nothing is injected: {_unasked(document, file)}\n", notes=remarks
         )
     text = [f"{file}: {'would be' if asked.devices else 'was'} injected for {', '.join(wanted)}"]
+    text += _mode(asked, known)
     facts = _facts(document, file)
     for spec, devices in chosen:
         text += explanation.lines(document, spec, devices, wanted, facts)
     return Answer(text="\n".join(text) + "\n", notes=remarks)
+
+
+def _mode(asked: Request, known: Config) -> list[str]:
+    """Give a line on how a request is served; none once it was, for then nobody knows."""
+    if not asked.devices:
+        return []
+    found, why = mode.decide(known, asked.devices)
+    return [f"asked for by {asked.source}; mode {found.name} ({found.what}): {why}"]
 
 
 def _unasked(document: Spec, file: str) -> str:
