@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from gpubind import loader, modifier, mounting, plan
+from gpubind import loader, modifier, mounting, plan, userns
 from gpubind.errors import ToolkitError
 from gpubind.root import Root
 from gpubind_hooks import binding, cgroup, goods
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 SIMPLE = (plan.Link, plan.LdCache)
 LOADED = (loader, mounting)  # modules that a plan imports when it needs them
-_WHOLE = "4294967295"  # user IDs of a user namespace that maps all: the host's own
 
 
 def deliver(decision: Decision, pid: int, *, cgroups: bool = True) -> list[str]:
@@ -44,7 +43,7 @@ def deliver(decision: Decision, pid: int, *, cgroups: bool = True) -> list[str]:
     try:
         namespace = process.mounts()
         rules = goods.rules(source.bind for source in found)
-        if rules and cgroups and not in_user_namespace():
+        if rules and cgroups and not userns.inside():
             done.append(cgroup.allow(process.cgroups(), own_mounts(), rules))
         ready(decision)
         with namespace, _root(decision.root, process, own) as root:
@@ -61,16 +60,6 @@ def ready(decision: Decision) -> None:
     planned = [*decision.now, *decision.later]
     if any(not isinstance(operation, SIMPLE) for operation in planned):
         __import__("json")  # for the message about a broken document that an image brings
-
-
-def in_user_namespace() -> bool:
-    """Tell whether this process is in a user namespace: device cgroups are closed to it then."""
-    fd = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        words = os.read(fd, 4096).split()
-    finally:
-        os.close(fd)
-    return words[:3] != [b"0", b"0", _WHOLE.encode()]
 
 
 def _attach(root: Root, decision: Decision, found: list[Source], done: list[str]) -> None:

@@ -101,7 +101,8 @@ def test_a_container_without_gpus_has_none(engine: Docker) -> None:
 def test_a_gpu_that_is_not_there_is_one_line_for_the_user(engine: Docker) -> None:
     done = engine.run("true", options=["--gpus=device=42"], status=125)
     told = done.stderr
-    assert "gpubind-runtime-hook: unresolvable CDI devices nvidia.com/gpu=42: " in told
+    asked = "gpubind-runtime-hook: NVIDIA_VISIBLE_DEVICES: "
+    assert f"{asked}unresolvable CDI devices nvidia.com/gpu=42: " in told
     assert "[REGISTRY-DEVICE]" in told
     assert "Traceback" not in told
 
