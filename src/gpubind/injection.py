@@ -27,14 +27,16 @@ from gpubind.root import Root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gpubind.config import Config
-    from gpubind.oci.types import CompiledSpec, Edits, Spec
+    from gpubind.oci.types import Compiled, CompiledSpec, Edits, Spec
     from gpubind.plan import Operation
     from gpubind.request import Request
 
     Chosen = list[tuple[CompiledSpec, list[str]]]
+    Load = Callable[[Config, str], Compiled]
+    Serve = Callable[[Sequence[str], str, str, list[str]], tuple[CompiledSpec, list[str]]]
 
 _DRIVER_SIGNS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
 
@@ -87,21 +89,9 @@ def decide(
     """Give what the container gets. Raises ToolkitError for what it must not start without."""
     decision = Decision(wanted)
     oci.check(spec, file)
-    try:
-        chosen = choose(wanted.devices, settings, state, decision.notes)
-    except ToolkitError as error:
-        if error.identifier != "REGISTRY-DEVICE":
-            raise
-        error.message = f"{wanted.origin}: {error.message}"
-        raise
+    chosen = _served(wanted, settings, state, decision.notes)
     if not chosen:
         return decision
-    if wanted.requirements or wanted.features or wanted.imex:
-        from gpubind import extras
-
-        chosen += extras.of(
-            wanted, chosen, lambda: registry.load(settings, state), decision.notes
-        )
     decision.root = oci.root_of(spec, file)
     decision.space = userns.of(spec)
     facts = look(spec, decision.root, decision.space)
@@ -114,6 +104,21 @@ def decide(
         decision.later += later
     decision.edits.append({"env": [modifier.VOID]})
     return decision
+
+
+def _served(wanted: Request, settings: Config, state: str, notes: list[str]) -> Chosen:
+    """Give the specs of the devices and of what is asked for besides; an error names who asks."""
+    try:
+        chosen = choose(wanted.devices, settings, state, notes)
+    except ToolkitError as error:
+        if error.identifier == "REGISTRY-DEVICE":
+            error.message = f"{wanted.origin}: {error.message}"
+        raise
+    if chosen and (wanted.requirements or wanted.features or wanted.imex):
+        from gpubind import extras
+
+        chosen += extras.of(wanted, chosen, lambda: registry.load(settings, state), notes)
+    return chosen
 
 
 def _fitting(edit: Edits, spec: Spec, decision: Decision) -> Edits:
@@ -155,30 +160,34 @@ def choose(
     settings: Config,
     state: str = paths.STATE,
     notes: list[str] | None = None,
+    load: Load = registry.load,
+    serve: Serve | None = None,
 ) -> Chosen:
     """Give the specs that serve the devices, each with its devices; a note on what is left out.
 
     A bare name, and one of the kind that mode jit-cdi gives its devices, is of the driver as it is
-    now where `is_live` says so. Raises ToolkitError for what is not there.
+    now where `is_live` says so. `load` and `serve` give compiled specs and the driver's, by default
+    made anew where they are stale. Raises ToolkitError for what is not there.
     """
     said: list[str] = [] if notes is None else notes
     bare = [name for name in names if "=" not in name]
-    live = bool(bare) and is_live(settings, state)
+    live = bool(bare) and is_live(settings, state, load)
     own = [name for name in names if _is_own(name, settings) or (live and "=" not in name)]
     chosen: Chosen = []
     if len(own) < len(names):
-        chosen += _specified([name for name in names if name not in own], settings, state, said)
+        rest = [name for name in names if name not in own]
+        chosen += _specified(load(settings, state), rest, settings, said)
     if own and live and not driver_is_there(settings):
         said.append(_driverless(bare, "", ""))
         own = [name for name in own if "=" in name]
     if own:
-        from gpubind import jit
-
-        chosen.append(jit.serve(own, settings.text(config.DRIVER_ROOT) or "/", state, said))
+        if serve is None:
+            from gpubind.jit import serve
+        chosen.append(serve(own, settings.text(config.DRIVER_ROOT) or "/", state, said))
     return chosen
 
 
-def is_live(settings: Config, state: str = paths.STATE) -> bool:
+def is_live(settings: Config, state: str = paths.STATE, load: Load = registry.load) -> bool:
     """Tell whether bare names are of the driver as it is now, or else of the default kind's specs.
 
     In mode auto they are where a driver is there; where only the generator is not, its specs count.
@@ -188,7 +197,7 @@ def is_live(settings: Config, state: str = paths.STATE) -> bool:
         return mode == "jit-cdi"
     if os.access(paths.GENERATOR, os.X_OK):
         return True
-    return not registry.of_kind(registry.load(settings, state), settings.text(config.DEFAULT_KIND))
+    return not registry.of_kind(load(settings, state), settings.text(config.DEFAULT_KIND))
 
 
 def driver_is_there(settings: Config, signs: Sequence[str] = _DRIVER_SIGNS) -> bool:
@@ -201,9 +210,10 @@ def _is_own(name: str, settings: Config) -> bool:
     return kind == registry.JIT_KIND and settings.text(config.MODE) != "cdi"
 
 
-def _specified(names: list[str], settings: Config, state: str, notes: list[str]) -> Chosen:
+def _specified(
+    compiled: Compiled, names: list[str], settings: Config, notes: list[str]
+) -> Chosen:
     """Give what the spec directories have; nothing, with a note, on a host without a driver."""
-    compiled = registry.load(settings, state)
     kind = settings.text(config.DEFAULT_KIND)
     specs = registry.of_kind(compiled, kind)
     bare = [name for name in names if "=" not in name]

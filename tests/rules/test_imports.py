@@ -30,7 +30,7 @@ class Door:
 
 DOORS = {
     "click": Door(files="src/gpubind_ctl/*"),
-    "tomlkit": Door(files="src/gpubind_ctl/*"),
+    "tomlkit": Door(files="src/gpubind_ctl/toml.py"),
     "yaml": Door(files="cdi/gpubind_cdi/*", limit=1),
     "jsonschema": Door(files="cdi/gpubind_cdi/*", limit=1),
     "pynvml": Door(files="cdi/gpubind_cdi/nvml.py"),
@@ -51,7 +51,12 @@ PURE = (
     "src/gpubind/modifier*.py",
     "src/gpubind/modifier*/*.py",
     "src/gpubind/capability.py",
+    "src/gpubind/asked.py",
+    "src/gpubind/devicename.py",
+    "src/gpubind/naming.py",
+    "src/gpubind/policy.py",
     "src/gpubind/request.py",
+    "src/gpubind/requirement.py",
     "src/gpubind/ldcache.py",
     "src/gpubind/ldformat.py",
     "src/gpubind/ldsoconf.py",

@@ -62,13 +62,7 @@ def command(
         )
     data = _data(config_file)
     old = default() if data is None else configfile.text_of(data, config_file)
-    new = old
-    for word in settings:
-        path, value = _setting(word, separator)
-        if value is None:
-            new = toml.removed(new, path, config_file)
-        else:
-            new = toml.changed(new, path, value, config_file)
+    new = _changed(old, settings, separator, config_file)
     values = configfile.keys(new, config_file)
     configfile.check(values, config_file)
     notes = tuple(_unknown(key, config_file) for key in values if key not in DEFAULTS)
@@ -79,6 +73,17 @@ def command(
     if target != config_file or data is None or new != old:
         writing.put(target, mark + new.encode())
     return Answer(notes=notes)
+
+
+def _changed(text: str, settings: Sequence[str], separator: str, name: str) -> str:
+    """Give the text with the settings made, one after the other."""
+    for word in settings:
+        path, value = _setting(word, separator)
+        if value is None:
+            text = toml.removed(text, path, name)
+        else:
+            text = toml.changed(text, path, value, name)
+    return text
 
 
 def _default(output: str | None) -> Answer:
