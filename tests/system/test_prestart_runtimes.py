@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from system import host, oldkernel, roots
+from system import deliveries, host, oldkernel, roots
 from system.engines.low_level import LowLevel
 from system.place import Place
 from system.test_hostile_roots import CASES, TRAPS, contents, fine_or_refused, trapped
@@ -156,34 +156,37 @@ def test_the_old_kernel_is_one() -> None:
     assert done.stdout == "-1 38\n"
 
 
-@pytest.mark.parametrize("folder", ["usr", "usr/lib", "etc", "opt"])
-def test_a_folder_exchanged_with_a_link_out_of_the_root(
-    folder: str, place: Place, scratch: str
-) -> None:
-    name = folder.replace("/", "-")
-    base = os.path.join(scratch, f"prestart-race-{name}")
+def race(base: str, folder: str) -> dict[str, Any]:
+    """Lay out a root and a folder outside of it below `base`; give what `deliveries` shall do."""
     for inner in ("rootfs/usr/lib", "rootfs/etc", "rootfs/opt", "outside/lib", "outside/lib2"):
         os.makedirs(f"{base}/{inner}")
     for file in ("library", "outside/lib/file"):
         with open(f"{base}/{file}", "w", encoding="utf-8") as stream:
             stream.write("the host's")
     os.symlink(f"{base}/outside", f"{base}/rootfs/swapped")
-    before = [(place_, sorted(d), sorted(f)) for place_, d, f in sorted(os.walk(f"{base}/outside"))]
     targets = ["/usr/lib/library", "/etc/a/library", "/opt/b/library"]
     mounts = [{"hostPath": f"{base}/library", "containerPath": at} for at in targets]
-    wanted = {
+    return {
         "root": f"{base}/rootfs",
         "edits": [{"mounts": mounts}],
         "links": [["library", "/usr/lib/library.1"], ["library", "/opt/library.1"]],
         "swap": [f"{base}/rootfs/{folder}", f"{base}/rootfs/swapped"],
         "rounds": 100,
     }
+
+
+@pytest.mark.parametrize("folder", ["usr", "usr/lib", "etc", "opt"])
+def test_a_folder_exchanged_with_a_link_out_of_the_root(
+    folder: str, place: Place, scratch: str
+) -> None:
+    base = os.path.join(scratch, f"prestart-race-{folder.replace('/', '-')}")
+    wanted = race(base, folder)
+    before = contents(f"{base}/outside")
     answer = place.run(
         *(sys.executable, "-m", "system.deliveries", json.dumps(wanted)),
-        environment={"PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))},
+        environment={"PYTHONPATH": deliveries.TESTS},
         timeout=120,
     )
-    after = [(place_, sorted(d), sorted(f)) for place_, d, f in sorted(os.walk(f"{base}/outside"))]
-    assert after == before
+    assert contents(f"{base}/outside") == before
     seen = json.loads(answer.stdout)
     assert (seen["rounds"], seen["outside"], seen["own"]) == (100, [], {})
