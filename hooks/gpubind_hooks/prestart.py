@@ -108,6 +108,8 @@ def prestart(data: bytes, words: Words, log: Log) -> None:
     document: Spec = {key: known[key] for key in _READ if key in known}  # type: ignore[literal-required,assignment] # keys of Spec
     settings = _settings(words.config)
     wanted = _request(document, settings, file)
+    for note in wanted.notes:
+        log.note(note)
     if wanted.devices:
         decision = _decision(document, file, wanted, settings)
         from gpubind_hooks import delivery
