@@ -182,7 +182,9 @@ def choose(
         own = [name for name in own if "=" in name]
     if own:
         if serve is None:
-            from gpubind.jit import serve
+            from gpubind import jit
+
+            serve = jit.serve
         chosen.append(serve(own, settings.text(config.DRIVER_ROOT) or "/", state, said))
     return chosen
 
@@ -210,9 +212,7 @@ def _is_own(name: str, settings: Config) -> bool:
     return kind == registry.JIT_KIND and settings.text(config.MODE) != "cdi"
 
 
-def _specified(
-    compiled: Compiled, names: list[str], settings: Config, notes: list[str]
-) -> Chosen:
+def _specified(compiled: Compiled, names: list[str], settings: Config, notes: list[str]) -> Chosen:
     """Give what the spec directories have; nothing, with a note, on a host without a driver."""
     kind = settings.text(config.DEFAULT_KIND)
     specs = registry.of_kind(compiled, kind)

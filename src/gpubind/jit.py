@@ -87,14 +87,20 @@ def serve(
     document = current(root, place)
     if document is None:
         document = _refreshed(root, place, program, limit_s, [] if notes is None else notes)
-    asked = [name if "=" in name else f"{KIND}={name}" for name in wanted if name != "none"]
     try:
-        return _chosen(document, asked)
+        return pick(document, wanted)
     except ToolkitError:
         if 0 <= time.time() - document["made"] < REST_S:
             raise
         again = _looked_again(root, place, program, limit_s)
-    return _chosen(again or document, asked)
+    return pick(again or document, wanted)
+
+
+def pick(document: dict[str, Any], wanted: Sequence[str]) -> Served:
+    """Give a document's spec and its devices of these names. Raises ToolkitError as `serve`."""
+    asked = [name if "=" in name else f"{KIND}={name}" for name in wanted if name != "none"]
+    found = registry.resolve(document, asked)  # type: ignore[arg-type] # it has all that is used
+    return document["specs"][0], found.get(0, [])
 
 
 def current(root: str, state: str) -> dict[str, Any] | None:
@@ -187,8 +193,3 @@ def _unnumbered(edits: Edits) -> Edits:
             for one in edits["deviceNodes"]
         ]
     return given
-
-
-def _chosen(document: dict[str, Any], asked: Sequence[str]) -> Served:
-    found = registry.resolve(document, asked)  # type: ignore[arg-type] # it has all that is used
-    return document["specs"][0], found.get(0, [])

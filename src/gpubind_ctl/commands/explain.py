@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from gpubind import config, extras, injection, mode, modifier, registry, request, userns
+from gpubind import config, extras, injection, jit, mode, modifier, registry, request, userns
 from gpubind.errors import ToolkitError
 from gpubind.oci import spec as oci
 from gpubind_ctl import explanation, options, settings
 from gpubind_ctl.answer import Answer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gpubind.config import Config
     from gpubind.oci.types import Compiled, CompiledSpec, Spec
     from gpubind.request import Request
@@ -37,11 +39,12 @@ def command(bundle: str, config_file: str, state_dir: str) -> Answer:
     compiled = _compiled(known, config_file, state_dir)
     asked = request.of(document, known, file)
     if asked.devices:
-        wanted, chosen = asked.capabilities, _chosen(asked, compiled, known)
+        wanted, chosen = asked.capabilities, _chosen(asked, compiled, known, config_file, state_dir)
         chosen += extras.of(asked, chosen, lambda: compiled, asked.notes)
     else:
         wanted = _capabilities(document, known, file)
-        chosen = explanation.injected(document, compiled, wanted)
+        specs = _with_live(compiled, known, state_dir)
+        chosen = explanation.injected(document, specs, wanted)
     remarks = (*asked.notes, *asked.left)
     if not chosen:
         return Answer(
@@ -94,11 +97,22 @@ def _facts(document: Spec, file: str) -> modifier.Facts:
         return modifier.NO_FACTS
 
 
-def _chosen(asked: Request, compiled: Compiled, known: Config) -> Chosen:
-    """Give specs and devices that were asked for."""
-    if asked.devices == ("none",):
-        first = registry.of_kind(compiled, known.text(config.DEFAULT_KIND))[:1]
-        return [(one, list[str]()) for one in first]
-    names = registry.qualified(asked.devices, known)
-    found = registry.resolve(compiled, names)
-    return [(compiled["specs"][index], devices) for index, devices in found.items()]
+def _chosen(
+    asked: Request, compiled: Compiled, known: Config, config_file: str, state: str
+) -> Chosen:
+    """Give specs and devices that were asked for; where specs are stale, as they would be now."""
+
+    def serve(
+        names: Sequence[str], root: str, state: str, notes: list[str]
+    ) -> tuple[CompiledSpec, list[str]]:
+        del notes
+        current = jit.current(root, state)
+        return jit.pick(current or settings.looked_at(config_file, root), names)
+
+    return injection.choose(asked.devices, known, state, None, lambda *_: compiled, serve)
+
+
+def _with_live(compiled: Compiled, known: Config, state: str) -> Compiled:
+    """Give the compiled specs and the driver's, where that has been looked at."""
+    live = jit.current(known.text(config.DRIVER_ROOT) or "/", state)
+    return {**compiled, "specs": [*compiled["specs"], *live["specs"]]} if live else compiled
