@@ -158,13 +158,13 @@ def test_the_old_kernel_is_one() -> None:
 
 def race(base: str, folder: str) -> dict[str, Any]:
     """Lay out a root and a folder outside of it below `base`; give what `deliveries` shall do."""
-    for inner in ("rootfs/usr/lib", "rootfs/etc", "rootfs/opt", "outside/lib", "outside/lib2"):
+    for inner in ("rootfs/usr/lib", "rootfs/etc", "rootfs/opt", "outside/lib", "outside/a"):
         os.makedirs(f"{base}/{inner}")
-    for file in ("library", "outside/lib/file"):
+    for file in ("library", "outside/library", "outside/lib/library", "outside/a/library"):
         with open(f"{base}/{file}", "w", encoding="utf-8") as stream:
             stream.write("the host's")
     os.symlink(f"{base}/outside", f"{base}/rootfs/swapped")
-    targets = ["/usr/lib/library", "/etc/a/library", "/opt/b/library"]
+    targets = ["/usr/lib/library", "/etc/a/library", "/opt/a/library"]
     mounts = [{"hostPath": f"{base}/library", "containerPath": at} for at in targets]
     return {
         "root": f"{base}/rootfs",
