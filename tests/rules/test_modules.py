@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import checkout
 import pytest
 
+from gpubind import VERSION, config, jit
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,12 +32,16 @@ HOOK = ("create-symlinks", "--link", f"libgpu.so.1::{FOLDER}/libgpu.so", "update
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """A launcher, its words, what the container asks for, and whether there is a config.toml."""
+    """A launcher, its words, what the container asks for, and whether there is a config.toml.
+
+    `live` is whether that sets mode jit-cdi, with a driver that was looked at.
+    """
 
     launcher: str
     words: tuple[str, ...]
     env: tuple[str, ...] = ()
     configured: bool = False
+    live: bool = False
 
 
 CREATE = ("create", "--bundle", "{bundle}", "name")
@@ -50,6 +56,13 @@ SITUATIONS = {
         words=CREATE,
         env=(f"NVIDIA_VISIBLE_DEVICES={GPU}",),
         configured=True,
+    ),
+    "runtime-create-jit-cdi": Situation(
+        launcher="gpubind-runtime",
+        words=CREATE,
+        env=("NVIDIA_VISIBLE_DEVICES=0",),
+        configured=True,
+        live=True,
     ),
     "cdi-hook": Situation(
         launcher="gpubind-cdi-hook",
@@ -95,7 +108,11 @@ def prepare(prefix: Path, situation: Situation) -> None:
         file.parent.mkdir(parents=True)
         key = "nvidia-container-runtime.modes.cdi.spec-dirs"
         file.write_text(f"{key} = [{json.dumps(os.fspath(specs))}]\n")
-        values = {key: [os.fspath(specs)]}
+        values: dict[str, object] = {key: [os.fspath(specs)]}
+        if situation.live:
+            values |= {config.MODE: "jit-cdi", config.DRIVER_ROOT: os.fspath(prefix)}
+            (state / "jit.json").write_text(json.dumps(live(prefix)))
+            (state / "jit.json").chmod(0o600)
         twin = {"file": os.fspath(file), "stamp": stamp(os.fspath(file)), "values": values}
         (state / "config.json").write_text(json.dumps(twin))
         (state / "config.json").chmod(0o600)
@@ -133,6 +150,19 @@ def compiled(specs: str) -> dict[str, object]:
         "conflicts": {},
         "errors": [],
     }
+
+
+def live(prefix: Path) -> dict[str, object]:
+    """Give the same as the driver's, with a sign of each kind."""
+    specs = os.fspath(prefix / "cdi")
+    signs = {
+        "texts": {f"{specs}/none": None},
+        "names": {specs: []},
+        "nodes": {"/dev/null": jit.node("/dev/null")},
+        "stamps": {specs: stamp(specs)},
+    }
+    found = {"signs": signs, "root": os.fspath(prefix), "made": 0, "devices": {f"{jit.KIND}=0": 0}}
+    return {**compiled(specs), **found, "generator": f"gpubind {VERSION}"}
 
 
 def run(prefix: Path, situation: Situation) -> subprocess.CompletedProcess[str]:
@@ -196,8 +226,9 @@ def test_one_more_module_is_seen(tmp_path: Path) -> None:
     assert "this" in loaded(done.stderr)
 
 
-def test_a_gpu_is_really_injected_in_the_situation_that_says_so(tmp_path: Path) -> None:
-    situation = SITUATIONS["runtime-create-with-gpu"]
+@pytest.mark.parametrize("name", ["runtime-create-with-gpu", "runtime-create-jit-cdi"])
+def test_a_gpu_is_really_injected_in_the_situation_that_says_so(tmp_path: Path, name: str) -> None:
+    situation = SITUATIONS[name]
     install(tmp_path)
     prepare(tmp_path, situation)
     assert run(tmp_path, situation).returncode == 0
