@@ -97,8 +97,14 @@ def _profile(spec: CompiledSpec, devices: Iterable[str]) -> Operation:
     from gpubind.operation import profile
 
     nodes = [node for name in devices for node in spec["devices"][name].get("deviceNodes", ())]
-    gpus = [node for node in nodes if node["path"].removeprefix("/dev/nvidia").isdigit()]
-    return profile.ApplicationProfile(sorted({node["minor"] for node in gpus if "minor" in node}))
+    numbers = [(node, node["path"].removeprefix("/dev/nvidia")) for node in nodes]
+    # CDI leaves a minor number of 0 out; one without any has them from its node, which is so named.
+    minors = {
+        node.get("minor", 0) if "major" in node else int(number)
+        for node, number in numbers
+        if number.isdecimal()
+    }
+    return profile.ApplicationProfile(sorted(minors))
 
 
 def denies_devices(spec: Spec) -> bool:

@@ -44,6 +44,20 @@ def test_links_and_libraries_are_planned() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("numbers", "minors"), [({"major": 195}, "0"), ({"major": 195, "minor": 3}, "3"), ({}, "0")]
+)
+def test_the_profile_is_for_the_minor_numbers_asked_for(
+    numbers: dict[str, int], minors: str
+) -> None:
+    nodes = [{"path": name, **numbers} for name in ("/dev/nvidia0", "/dev/nvidia-x", "/dev/dri/1")]
+    given = specs.spec(
+        operations=["update-application-profile"], devices={"0": {"deviceNodes": nodes}}
+    )
+    [made] = modifier.operations(given, ["0"], ["graphics"])
+    assert str(made) == f"write the application profile for GPUs {minors}"
+
+
 def test_links_and_libraries_of_other_capabilities_are_not() -> None:
     assert operations(["video"], ["0"]) == []
 
