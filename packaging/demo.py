@@ -168,7 +168,7 @@ def settings(home: str) -> None:
     runtimes = ["runc", "crun"] if os.geteuid() == 0 else ["/usr/bin/true"]
     with open(f"{home}/etc/gpubind/config.toml", "w", encoding="utf-8") as file:
         file.write(
-            f"[nvidia-container-runtime]\nruntimes = {json.dumps(runtimes)}\n\n"
+            f'[nvidia-container-runtime]\nmode = "cdi"\nruntimes = {json.dumps(runtimes)}\n\n'
             f"[nvidia-container-runtime.modes.cdi]\nspec-dirs = [{json.dumps(home + '/cdi')}]\n"
         )
 
