@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-NUMBERS = {"open_tree": 428, "move_mount": 429, "openat2": 437, "mount_setattr": 442}
+NUMBERS = {
+    "memfd_create": 319,
+    "open_tree": 428,
+    "move_mount": 429,
+    "openat2": 437,
+    "mount_setattr": 442,
+}
 SET_NO_NEW_PRIVS, SET_SECCOMP, FILTER = 38, 22, 2
 LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06  # classic BPF, see linux/filter.h
 ALLOW, ERROR = 0x7FFF0000, 0x00050000
