@@ -67,6 +67,38 @@ def test_row69_a_denied_request_leaves_exactly_one_line(
         assert note.endswith("[REQ-DENIED]")
 
 
+@pytest.mark.parametrize(
+    ("document", "settings", "note"),
+    [
+        (
+            mounts("0"),
+            {},
+            "denied: mount /var/run/nvidia-container-devices/0=0 (accept-nvidia-visible-devices-as-"
+            "volume-mounts = false in /etc/gpubind/config.toml) [REQ-DENIED]",
+        ),
+        (
+            container("GPU_A=0"),
+            {**NO_ENV, "swarm_resource": "GPU_A"},
+            "denied: GPU_A=0 (accept-nvidia-visible-devices-envvar-when-unprivileged = false in "
+            "/etc/gpubind/config.toml, and the container is not privileged) [REQ-DENIED]",
+        ),
+        (container("GPU_A=0", privileged=True), {**NO_ENV, "swarm_resource": "GPU_A"}, ""),
+        (container("GPU_A=0"), {"swarm_resource": "GPU_A"}, ""),
+        (
+            container(annotations={KEY: "a.b/c=0"}),
+            {"gpubind__policy__annotations": "deny"},
+            f"denied: annotation {KEY}=a.b/c=0 (gpubind.policy.annotations = 'deny' in "
+            "/etc/gpubind/config.toml) [REQ-DENIED]",
+        ),
+    ],
+)
+def test_the_line_names_request_key_and_file(
+    document: Any, settings: dict[str, Any], note: str
+) -> None:
+    found = asked(document, **settings)
+    assert (found.devices == (), found.notes) == (note != "", [note] if note else [])
+
+
 @pytest.mark.parametrize("value", ["../x", "0;rm", "\n", "x" * 100_000, "0," * 20_000])
 def test_what_is_denied_is_never_an_error(value: str) -> None:
     found = asked(container(f"NVIDIA_VISIBLE_DEVICES={value}"), gpubind__policy__environment="deny")

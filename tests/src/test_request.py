@@ -49,6 +49,7 @@ def asked(devices: str, *more: str) -> request.Request:
         ("0-2147483647", ("0-2147483647",)),
         ("99999999999999999999", ("99999999999999999999",)),
         ("x" * 256, ("x" * 256,)),
+        ("a_b-c.d/e_f-g.h=i_j-k.l:m", ("a_b-c.d/e_f-g.h=i_j-k.l:m",)),
     ],
 )
 def test_devices_are_read(text: str, devices: tuple[str, ...] | None) -> None:
@@ -94,6 +95,7 @@ def test_a_list_without_end_is_an_error(variable: str, count: int) -> None:
 
 def test_a_long_list_is_read_once_each() -> None:
     assert asked("0,1," * 4999).devices == ("0", "1")
+    assert asked(",".join(["0", "1"] * 5000)).devices == ("0", "1")
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,13 @@ def test_row71_a_bad_annotation_is_an_error_that_names_it(value: Any) -> None:
     assert len(str(caught.value)) < 300
 
 
+def test_row71_an_annotation_has_256_kib_at_most() -> None:
+    text = "a.b/c=0".ljust(256 << 10)
+    assert asked(container(annotations={KEY: text})).devices == ("a.b/c=0",)
+    with pytest.raises(ToolkitError, match=rf"^annotation {KEY} is longer than 256 KiB \[REQ-ANN"):
+        asked(container(annotations={KEY: f"{text} "}))
+
+
 @pytest.mark.parametrize(
     ("key", "prefixes", "counts"),
     [
@@ -170,6 +177,7 @@ def test_row69_ten_thousand_and_one_mounts_are_an_error() -> None:
 def test_row69_other_mounts_ask_for_nothing(mount: Any) -> None:
     found = asked(container(mounts=[mount]), **MOUNTS)
     assert (found.devices, found.source) == ((), "")
+    assert asked(container(mounts=[mount, marker("7")]), **MOUNTS).devices == ("7",)
 
 
 @pytest.mark.parametrize("source", ["/dev/null", "/dev/./null", "//dev/x/../null"])
