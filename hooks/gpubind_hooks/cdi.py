@@ -32,7 +32,9 @@ def main(argv: list[str], limit_s: float = LIMIT_S) -> None:
         if argv[1:2] in (["--version"], ["-v"]):
             os.write(1, f"gpubind-cdi-hook version {VERSION}\n".encode())
             return
-        known, line = _root_in(argv), words.parse(argv[3:] if argv[1:2] == ["--root"] else argv[1:])
+        line = words.parse(argv[3:] if argv[1:2] == ["--root"] else argv[1:])
+        plan.ready(line.operations)
+        known = _root_in(argv)
         for name in line.unknown:
             log.note(f"unsupported CDI hook {name!r} skipped")
         if line.operations:

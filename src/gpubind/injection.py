@@ -77,6 +77,7 @@ def into(
             raise _driver_wanted(decision.notes)
         return decision.notes
     if decision.now:
+        plan.ready(decision.now)
         with _root(decision.root) as root:
             plan.perform(root, decision.now, decision.notes)
     oci.save(file, applied(spec, decision))

@@ -89,6 +89,12 @@ if TYPE_CHECKING:
     Operation = Link | LdCache | Special
 
 
+def ready(operations: Iterable[Operation]) -> None:
+    """Load what these operations need, so that no module is looked for while a root is open."""
+    if any(isinstance(operation, LdCache) for operation in operations):
+        from gpubind import loader  # noqa: F401 - `perform` uses it
+
+
 def perform(root: Root, operations: Iterable[Operation], notes: list[str]) -> list[str]:
     """Do the operations in a root, in order; give one line for each thing that changed.
 
