@@ -81,6 +81,14 @@ def test_a_process_knows_that_it_is_in_a_user_namespace() -> None:
     assert inside(WHO) == [True, True, False]
 
 
+@needs_root
+@pytest.mark.skipif(CLOSED, reason="the checkout is closed to other users")
+def test_a_user_outside_of_any_namespace_is_rootless_too() -> None:
+    user = ["setpriv", "--reuid=4321", "--regid=4321", "--clear-groups", sys.executable, "-c", WHO]
+    done = subprocess.run(user, check=True, capture_output=True, env={"PYTHONPATH": SRC})
+    assert json.loads(done.stdout) == [False, True, False]
+
+
 PLACES = """
 import json, os, sys
 from gpubind import config

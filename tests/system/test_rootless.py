@@ -225,6 +225,50 @@ def test_a_user_reads_what_root_compiled_and_compiles_himself_where_that_is_stal
     os.utime(simulated.spec)
     assert seen(started(runtime, before, change)) == wanted(simulated, users.UID)
     assert place.run("stat", "-c", "%u", COMPILED).stdout == f"{users.UID}\n"
+    place.run("grep", "--quiet", '"driver":{"version"', COMPILED)  # the sidecar is root's
+
+
+def test_a_users_own_commands_keep_state_in_his_own_folder(place: Place, simulated: Node) -> None:
+    place.run("rm", "-rf", os.path.dirname(COMPILED))
+    spec = f"{users.HOME}/cdi/nvidia.yaml"
+    root = (f"--driver-root={simulated.root}", f"--output={spec}")
+    gpubind = (*users.AS_USER, f"{simulated.prefix}/bin/gpubind")
+    place.run(*gpubind, "cdi", "generate", *root, environment=users.ENVIRONMENT)
+    place.run(*gpubind, "cdi", "compile", environment=users.ENVIRONMENT)
+    names = place.run("ls", os.path.dirname(COMPILED)).stdout.split()
+    assert names == ["compiled.json", "config.json", "sidecars"]
+
+
+MASKED = "forbid device-node modification"
+OPEN_PARAMS = """\
+mount -t tmpfs place /proc/driver
+mkdir /proc/driver/nvidia
+echo 'ModifyDeviceFiles: 1' >/proc/driver/nvidia/params
+trap 'umount /proc/driver' EXIT
+"$@"
+"""
+
+
+@pytest.mark.parametrize(("of_own", "masked"), [(False, True), (True, False)])
+def test_where_no_node_can_be_made_nothing_keeps_the_container_from_it(
+    place: Place,
+    simulated: Node,
+    minimal_root: str,
+    scratch: str,
+    of_own: bool,  # noqa: FBT001 - a column of the table
+    masked: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    def change(config: dict[str, Any]) -> None:
+        config["linux"]["resources"]["devices"] = []
+        if of_own:
+            mapped(FIRST)(config)
+
+    runtime = LowLevel(place, minimal_root, scratch, simulated.runtime)
+    folder = runtime.bundle(("true",), GPU_0, change)
+    explain = (f"{simulated.prefix}/bin/gpubind", "explain", "--bundle", folder)
+    done = place.run("sh", "-ec", OPEN_PARAMS, "sh", *explain)
+    place.run("umount", f"{folder}/rootfs")
+    assert (MASKED in done.stdout) is masked
 
 
 @pytest.mark.parametrize(("before", "change"), CALLS)
