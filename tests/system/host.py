@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WATCHED = (
+    "/dev/null",
     "/etc/docker",
     "/etc/containerd",
     "/etc/containers",
@@ -71,7 +72,7 @@ def _files() -> Iterator[str]:
         for folder, folders, files in os.walk(place):
             yield f"folder {folder}"
             yield from (_file(os.path.join(folder, name)) for name in [*folders, *files])
-        if os.path.isfile(place) or os.path.islink(place):
+        if os.path.lexists(place) and not os.path.isdir(place):
             yield _file(place)
     for place in SHARED:
         named = [n for n in os.listdir(place) if any(engine in n for engine in ENGINES)]
@@ -80,7 +81,9 @@ def _files() -> Iterator[str]:
 
 def _file(path: str) -> str:
     status = os.lstat(path)
-    return f"file {path} {status.st_mode:o} {status.st_size} {status.st_mtime_ns}"
+    changed = 0 if path == "/dev/null" else status.st_mtime_ns  # anybody may write to that
+    owner = f"{status.st_uid}:{status.st_gid}"
+    return f"file {path} {status.st_mode:o} {owner} {status.st_size} {changed}"
 
 
 def _sockets() -> Iterator[str]:

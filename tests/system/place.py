@@ -101,10 +101,14 @@ class Place:
         timeout: float = 60,
         status: int | None = 0,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; a status other than the wanted one fails the test."""
+        """Run a command to its end; a status other than the wanted one fails the test.
+
+        Its input is an empty pipe: runc gives a container's user the files it inherits, and
+        /dev/null is the host's.
+        """
         done = subprocess.run(
             self.words(command, environment),
-            stdin=subprocess.DEVNULL,
+            input="",
             capture_output=True,
             text=True,
             timeout=timeout,
