@@ -35,6 +35,11 @@ def openat2(folder: int, path: str, flags: int, *, resolve: int) -> int:
     return fd
 
 
+def ready() -> None:
+    """Load what system calls need, before a foreign tree is opened; a call does it else."""
+    _call()
+
+
 def _call() -> Callable[..., tuple[int, int]]:
     global _syscall  # noqa: PLW0603 - bound once, on first use: most starts need no system call
     if _syscall is None:

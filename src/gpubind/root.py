@@ -41,6 +41,7 @@ class Root:
     __slots__ = ("fd", "path", "walking")
 
     def __init__(self, path: str, *, walking: bool = False) -> None:
+        linux.ready()
         self.path = path.rstrip("/") or "/"
         self.fd = os.open(path, _FOLDER)
         self.walking = walking

@@ -49,14 +49,14 @@ class Driver:
     folder: str
 
 
-def node(scratch: str) -> Node:
-    """Make a simulated node whose low-level runtime does nothing."""
+def node(scratch: str, runtime: str = "/usr/bin/true") -> Node:
+    """Make a simulated node with a low-level runtime, by default one that does nothing."""
     made = nodes.make("simulated", scratch)
     config = f"{made.prefix}/etc/gpubind/config.toml"
     with open(config, encoding="utf-8") as stream:
         text = stream.read()
     with open(config, "w", encoding="utf-8") as stream:
-        stream.write(text.replace("/usr/sbin/runc", "/usr/bin/true"))
+        stream.write(text.replace("/usr/sbin/runc", runtime))
     return made
 
 
