@@ -32,6 +32,8 @@ probe make /tmp/other 195 1
 ldconfig -p | grep -F 'libcuda.so.1 '
 stat -c '%u %n' /etc/ld.so.cache /etc/ld.so.conf.d/00-gpubind.conf
 """
+SECTION = "[nvidia-container-runtime]\n"
+LEGACY = {SECTION: f'{SECTION}mode = "legacy"\n'}
 COUNTER = itertools.count()
 
 
@@ -102,6 +104,17 @@ def test_crun_makes_the_same_of_it(
         pytest.skip("crun wants RLIMIT_MEMLOCK raised for cgroup 2, and nobody may raise it here")
     root = users.owned(minimal_root, scratch, FIRST)
     shim = users.with_settings(simulated, scratch, "crun-shim", {"sbin/runc": "bin/crun"})
+    runtime = LowLevel(place, root, scratch, shim)
+    words = ("sh", "-c", SCRIPT)
+    done = runtime.run(*words, environment=GPU_0, change=mapped(FIRST), prepare=chowned(FIRST))
+    assert seen(done) == wanted(simulated, FIRST)
+
+
+def test_the_prestart_hook_serves_it_as_well(
+    place: Place, simulated: Node, minimal_root: str, scratch: str
+) -> None:
+    shim = users.with_settings(simulated, scratch, "legacy-shim", LEGACY)
+    root = users.owned(minimal_root, scratch, FIRST)
     runtime = LowLevel(place, root, scratch, shim)
     words = ("sh", "-c", SCRIPT)
     done = runtime.run(*words, environment=GPU_0, change=mapped(FIRST), prepare=chowned(FIRST))
@@ -199,11 +212,10 @@ def test_root_in_a_user_namespace_with_nothing_but_himself(
     assert (seen(done), done.stderr) == (wanted(simulated, 0), "")
 
 
-def test_one_configuration_in_mode_legacy_serves_root_by_its_hook_and_users_without(
+def test_one_configuration_in_mode_legacy_serves_users_without_its_hook(
     place: Place, simulated: Node, minimal_root: str, scratch: str
 ) -> None:
-    mode = {"[nvidia-container-runtime]\n": '[nvidia-container-runtime]\nmode = "legacy"\n'}
-    shim = users.with_settings(simulated, scratch, "legacy-shim", mode)
+    shim = users.with_settings(simulated, scratch, "legacy-shim", LEGACY)
     runtime = of_user(place, simulated, minimal_root, scratch, shim)
     done = started(runtime, (*users.AS_USER, *users.IN_USERNS))
     assert seen(done) == wanted(simulated, users.UID)
@@ -301,22 +313,31 @@ events_logger = "file"
 LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000", "--pids-limit=-1")
 
 
-@pytest.fixture(scope="module")
-def podman(place: Place, image: str) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Give what runs a rootless podman command."""
-    config = f"{users.HOME}/containers.conf"
-    environment = {**users.ENVIRONMENT, "CONTAINERS_CONF": config}
+class Podman:
+    """podman as an ordinary user's command in a place."""
 
-    def call(*words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def __init__(self, place: Place, image: str) -> None:
+        self.place = place
+        config = f"{users.HOME}/containers.conf"
+        self.environment = {**users.ENVIRONMENT, "CONTAINERS_CONF": config}
+        place.run("sh", "-c", f"cat >{config} <<'END'\n{CONTAINERS_CONF}END\n")
+        found = self.call("unshare", "cat", "/proc/self/uid_map", status=None)
+        if found.returncode or str(users.SUBORDINATE) not in found.stdout:
+            pytest.skip(f"rootless podman gets no ids from newuidmap here: {found.stderr}")
+        self.call("load", "--quiet", "--input", image)
+
+    def call(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         command = (*users.AS_USER, "/usr/bin/podman", *words)
-        return place.run(*command, environment=environment, status=status, timeout=120)
+        return self.place.run(*command, environment=self.environment, status=status, timeout=120)
 
-    place.run("sh", "-c", f"cat >{config} <<'END'\n{CONTAINERS_CONF}END\n")
-    found = call("unshare", "cat", "/proc/self/uid_map", status=None)
-    if found.returncode or str(users.SUBORDINATE) not in found.stdout:
-        pytest.skip(f"rootless podman gets no ids from newuidmap here: {found.stderr}")
-    call("load", "--quiet", "--input", image)
-    return call
+    def run(self, runtime: str, *options: str) -> subprocess.CompletedProcess[str]:
+        run = ("run", "--rm", "--network=none", *LIMITS, *options)
+        return self.call(f"--runtime={runtime}", *run, images.TAG, "sh", "-c", SCRIPT)
+
+
+@pytest.fixture(scope="module")
+def podman(place: Place, image: str) -> Podman:
+    return Podman(place, image)
 
 
 @pytest.mark.parametrize(
@@ -327,11 +348,34 @@ def podman(place: Place, image: str) -> Callable[..., subprocess.CompletedProces
     ],
 )
 def test_rootless_podman_with_the_shim(
-    podman: Callable[..., subprocess.CompletedProcess[str]],
-    simulated: Node,
-    options: tuple[str, ...],
+    podman: Podman, simulated: Node, options: tuple[str, ...]
 ) -> None:
     given = [f"--env={key}={value}" for key, value in GPU_0.items()]
-    run = ("run", "--rm", "--network=none", *LIMITS, *given, *options)
-    words = (f"--runtime={simulated.runtime}", *run, images.TAG, "sh", "-c", SCRIPT)
-    assert seen(podman(*words)) == wanted(simulated, users.UID)
+    done = podman.run(simulated.runtime, *given, *options)
+    assert seen(done) == wanted(simulated, users.UID)
+
+
+# podman 4.3 takes a node of a CDI spec from where it shall be, whatever its hostPath says: so the
+# place gets the simulated nodes in a /dev of its own, a layer over the machine's.
+OWN_DEV = """set -e
+cd /run/layers
+mkdir -p upper work machine
+mount --rbind /dev machine
+mount -t overlay -o lowerdir=/dev,upperdir=upper,workdir=work dev /dev
+mount --bind machine/pts /dev/pts
+mount --bind machine/shm /dev/shm
+cp -a "$NODES"/. /dev/
+cp "$SPEC" /etc/cdi/nvidia.yaml
+"""
+
+
+@pytest.mark.parametrize("layout", ["machine", "unified"])
+def test_rootless_podman_with_a_cdi_device(
+    layout: str, simulated: Node, image: str, scratch: str
+) -> None:
+    with Place(layout) as place:
+        users.prepare(place, scratch)
+        given = {"NODES": f"{simulated.root}/dev", "SPEC": simulated.spec}
+        place.run("sh", "-c", OWN_DEV, environment=given)
+        done = Podman(place, image).run("/usr/sbin/runc", "--device=nvidia.com/gpu=0")
+        assert seen(done) == wanted(simulated, users.UID)
