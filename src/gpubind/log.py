@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One line to the operator: on stderr, in the file the engine named with `--log`, in his own file.
+"""One line to the operator: on stderr, in the system's log, in the engine's file and in his own.
 
-Engines show the last line of their file when a container does not start; they read what runc
-writes there, so the lines have its two forms, text and json. The operator's own file is
-`nvidia-container-runtime.debug` of config.toml.
+Engines show the last line of the file they name with `--log` when a container does not start; they
+read what runc writes there, so the lines have its two forms, text and json. The operator's own file
+is `nvidia-container-runtime.debug` of config.toml.
 """
 
 from __future__ import annotations
@@ -35,13 +35,15 @@ _NOWHERE = ("", "/dev/null")
 class Log:
     """Where lines of `program` go: stderr, `file` where the engine named one, the operator's `own`.
 
-    `level` is one of LEVELS; errors and warnings are told on stderr whatever it says.
+    `level` is one of LEVELS; errors and warnings are told on stderr and in the system's log
+    whatever it says. `system` names the sockets of another system's log.
     """
 
-    __slots__ = ("file", "form", "level", "own", "program")
+    __slots__ = ("file", "form", "level", "own", "program", "system")
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, *system: str) -> None:
         self.program = program
+        self.system = system
         self.file = ""
         self.form = "text"
         self.own = ""
@@ -73,6 +75,9 @@ class Log:
         line = printable(message)
         prefix = "" if level == "error" else f"{level}: "
         _write(2, f"{self.program}: {prefix}{line}\n")
+        from gpubind import journal
+
+        journal.tell(self.program, level, line, *self.system)
         self._append(level, line)
 
     def _append(self, level: str, line: str) -> None:
