@@ -195,12 +195,17 @@ def is_live(settings: Config, state: str = paths.STATE, load: Load = registry.lo
 
     In mode auto they are where a driver is there; where only the generator is not, its specs count.
     """
-    mode = settings.text(config.MODE)
-    if mode != "auto" or not driver_is_there(settings, _DRIVER_SIGNS[:2]):
-        return mode == "jit-cdi"
+    name = settings.text(config.MODE)
+    if name != mode.AUTO or not has_driver(settings):
+        return name == "jit-cdi"
     if os.access(paths.GENERATOR, os.X_OK):
         return True
     return not registry.of_kind(load(settings, state), settings.text(config.DEFAULT_KIND))
+
+
+def has_driver(settings: Config) -> bool:
+    """Tell whether there is a driver whose GPUs can be asked for."""
+    return driver_is_there(settings, _DRIVER_SIGNS[:2])
 
 
 def driver_is_there(settings: Config, signs: Sequence[str] = _DRIVER_SIGNS) -> bool:

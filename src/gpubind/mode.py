@@ -62,15 +62,16 @@ ANNOTATED = (AUTO, *(mode.name for mode in MODES.values() if mode.annotations))
 """Settings under which CDI annotations count: `auto` is `cdi` for a container that has some."""
 
 
-def decide(settings: Config, devices: Sequence[str]) -> tuple[Mode, str]:
+def decide(settings: Config, devices: Sequence[str], *, driver: bool = True) -> tuple[Mode, str]:
     """Give the mode for a container that asks for these devices, and why it is that one.
 
-    Raises ToolkitError for a mode there is not, or that this version can't do.
+    `driver` tells whether the host has one to look at. Raises ToolkitError for a mode there is not,
+    or that this version can't do.
     """
     name = settings.text(MODE)
     if name == AUTO:
         qualified = all("=" in name for name in devices)
-        return _automatic(settings, qualified=qualified)
+        return _automatic(settings, qualified=qualified, driver=driver)
     found = MODES.get(name)
     if found is None:
         raise ToolkitError(
@@ -87,9 +88,11 @@ def decide(settings: Config, devices: Sequence[str]) -> tuple[Mode, str]:
     return found, f"{MODE} = {name!r} in {settings.file}"
 
 
-def _automatic(settings: Config, *, qualified: bool) -> tuple[Mode, str]:
+def _automatic(settings: Config, *, qualified: bool, driver: bool) -> tuple[Mode, str]:
     if qualified:
         return MODES["cdi"], "every device is a CDI name"
+    if not driver:
+        return MODES["cdi"], "there is no driver here to look at"
     if not is_tegra(settings.text(DRIVER_ROOT) or "/"):
         return MODES["jit-cdi"], "not every device is a CDI name, and this is no Tegra"
     if MODES["csv"].available:

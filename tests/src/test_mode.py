@@ -54,6 +54,12 @@ def test_auto_is_found_by_the_names_and_by_the_host(
     assert decided("auto", *devices, **settings) == (name, because)
 
 
+def test_auto_without_a_driver_is_cdi() -> None:
+    settings = Config({MODE: "auto"}, "config.toml")
+    found, why = mode.decide(settings, ["0"], driver=False)
+    assert (found.name, why) == ("cdi", "there is no driver here to look at")
+
+
 def test_a_tegra_is_told_by_a_file_below_the_driver_root(tmp_path: Path) -> None:
     plain = trees.build(tmp_path / "plain")
     tegra = trees.build(tmp_path / "tegra", {"/etc/nv_tegra_release": "# R35"})

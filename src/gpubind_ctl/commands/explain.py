@@ -62,7 +62,7 @@ def _mode(asked: Request, known: Config) -> list[str]:
     """Give a line on how a request is served; none once it was, for then nobody knows."""
     if not asked.devices:
         return []
-    found, why = mode.decide(known, asked.devices)
+    found, why = mode.decide(known, asked.devices, driver=injection.has_driver(known))
     return [f"asked for by {asked.source}; mode {found.name} ({found.what}): {why}"]
 
 
