@@ -11,27 +11,19 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from system import images, users
+from system import users
 from system.engines.low_level import LowLevel
-from system.place import Place
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
 
     from system.nodes import Node
+    from system.place import Place
 
 pytestmark = pytest.mark.system
 
 FIRST = 100000
-GPU_0 = {"NVIDIA_VISIBLE_DEVICES": "0", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
-SCRIPT = """\
-read -r inside outside count </proc/self/uid_map; echo "$inside $outside"
-probe open /dev/nvidia0 /dev/nvidia1 /dev/nvidiactl /dev/nvidia-uvm
-probe make /tmp/other 195 1
-ldconfig -p | grep -F 'libcuda.so.1 '
-stat -c '%u %n' /etc/ld.so.cache /etc/ld.so.conf.d/00-gpubind.conf
-"""
 SECTION = "[nvidia-container-runtime]\n"
 LEGACY = {SECTION: f'{SECTION}mode = "legacy"\n'}
 COUNTER = itertools.count()
@@ -41,29 +33,8 @@ COUNTER = itertools.count()
 def place(request: pytest.FixtureRequest, scratch: str, simulated: Node) -> Iterator[Place]:
     """Give a place with a user, on this machine's cgroups and on version 2 alone."""
     assert simulated.prefix.startswith(scratch)
-    with Place(request.param) as made:
-        users.prepare(made, scratch)
-        if why := users.refusal(made):
-            pytest.skip(f"this machine gives users no user namespace: {why}")
+    with users.place(request.param, scratch) as made:
         yield made
-
-
-def seen(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return done.stdout.splitlines()
-
-
-def wanted(node: Node, first: int) -> list[str]:
-    return [
-        f"0 {first}",
-        "/dev/nvidia0: allowed",
-        "/dev/nvidia1: ENOENT",
-        "/dev/nvidiactl: allowed",
-        "/dev/nvidia-uvm: allowed",
-        "/tmp/other: not made, EPERM",
-        f"\tlibcuda.so.1 (libc6,x86-64) => {node.libcuda}",
-        "0 /etc/ld.so.cache",
-        "0 /etc/ld.so.conf.d/00-gpubind.conf",
-    ]
 
 
 def mapped(first: int, count: int = 65536) -> Callable[[dict[str, Any]], None]:
@@ -89,9 +60,9 @@ def test_a_container_of_root_in_a_user_namespace(
 ) -> None:
     root = users.owned(minimal_root, scratch, FIRST)
     runtime = LowLevel(place, root, scratch, simulated.runtime)
-    words = ("sh", "-c", SCRIPT)
-    folder = runtime.bundle(words, GPU_0, mapped(FIRST), chowned(FIRST))
-    assert seen(runtime.run_bundle(folder)) == wanted(simulated, FIRST)
+    words = ("sh", "-c", users.SCRIPT)
+    folder = runtime.bundle(words, users.GPU_0, mapped(FIRST), chowned(FIRST))
+    assert users.seen(runtime.run_bundle(folder)) == users.wanted(simulated, FIRST)
     upper = f"/run/layers/{os.path.basename(folder)}/upper"
     strangers = place.run("find", upper, "!", "-uid", str(FIRST), "!", "-type", "c").stdout
     assert strangers == ""
@@ -105,9 +76,11 @@ def test_crun_makes_the_same_of_it(
     root = users.owned(minimal_root, scratch, FIRST)
     shim = users.with_settings(simulated, scratch, "crun-shim", {"sbin/runc": "bin/crun"})
     runtime = LowLevel(place, root, scratch, shim)
-    words = ("sh", "-c", SCRIPT)
-    done = runtime.run(*words, environment=GPU_0, change=mapped(FIRST), prepare=chowned(FIRST))
-    assert seen(done) == wanted(simulated, FIRST)
+    words = ("sh", "-c", users.SCRIPT)
+    done = runtime.run(
+        *words, environment=users.GPU_0, change=mapped(FIRST), prepare=chowned(FIRST)
+    )
+    assert users.seen(done) == users.wanted(simulated, FIRST)
 
 
 def test_the_prestart_hook_serves_it_as_well(
@@ -116,9 +89,11 @@ def test_the_prestart_hook_serves_it_as_well(
     shim = users.with_settings(simulated, scratch, "legacy-shim", LEGACY)
     root = users.owned(minimal_root, scratch, FIRST)
     runtime = LowLevel(place, root, scratch, shim)
-    words = ("sh", "-c", SCRIPT)
-    done = runtime.run(*words, environment=GPU_0, change=mapped(FIRST), prepare=chowned(FIRST))
-    assert seen(done) == wanted(simulated, FIRST)
+    words = ("sh", "-c", users.SCRIPT)
+    done = runtime.run(
+        *words, environment=users.GPU_0, change=mapped(FIRST), prepare=chowned(FIRST)
+    )
+    assert users.seen(done) == users.wanted(simulated, FIRST)
 
 
 def test_the_hook_acts_inside_the_namespace_though_config_is_closed_to_it(
@@ -130,10 +105,10 @@ def test_the_hook_acts_inside_the_namespace_though_config_is_closed_to_it(
 
     root = users.owned(minimal_root, scratch, FIRST)
     runtime = LowLevel(place, root, scratch, simulated.runtime)
-    words = ("sh", "-c", SCRIPT)
-    folder = runtime.bundle(words, GPU_0, change, chowned(FIRST))
+    words = ("sh", "-c", users.SCRIPT)
+    folder = runtime.bundle(words, users.GPU_0, change, chowned(FIRST))
     os.chmod(f"{folder}/config.json", 0o600)
-    assert seen(runtime.run_bundle(folder)) == wanted(simulated, FIRST)
+    assert users.seen(runtime.run_bundle(folder)) == users.wanted(simulated, FIRST)
 
 
 def test_a_hook_that_reads_neither_root_nor_config_acts_where_it_is(
@@ -150,7 +125,7 @@ def test_a_hook_that_reads_neither_root_nor_config_acts_where_it_is(
     words = ("stat", "-c", "%u %N", "/made")
     folder = runtime.bundle(words, {}, change, chowned(FIRST))
     os.chmod(f"{folder}/config.json", 0o600)
-    assert seen(runtime.run_bundle(folder)) == ["0 '/made' -> 'there'"]
+    assert users.seen(runtime.run_bundle(folder)) == ["0 '/made' -> 'there'"]
 
 
 # --- an ordinary user ---
@@ -171,7 +146,7 @@ def started(
         if change:
             change(config)
 
-    folder = runtime.bundle(("sh", "-c", SCRIPT), GPU_0, changed, own)
+    folder = runtime.bundle(("sh", "-c", users.SCRIPT), users.GPU_0, changed, own)
     state = f"{users.RUNTIME_DIR}/runc-{next(COUNTER)}"
     call = (runtime.program, "--rootless=true", "--root", state, "run", "--bundle", folder)
     try:
@@ -197,19 +172,19 @@ def test_a_users_container(
     place: Place, simulated: Node, minimal_root: str, scratch: str, before: Any, change: Any
 ) -> None:
     runtime = of_user(place, simulated, minimal_root, scratch)
-    assert seen(started(runtime, before, change)) == wanted(simulated, users.UID)
+    assert users.seen(started(runtime, before, change)) == users.wanted(simulated, users.UID)
 
 
 def test_root_in_a_user_namespace_with_nothing_but_himself(
     place: Place, simulated: Node, minimal_root: str, scratch: str
 ) -> None:
     runtime = LowLevel(place, minimal_root, scratch, simulated.runtime)
-    folder = runtime.bundle(("sh", "-c", SCRIPT), GPU_0)
+    folder = runtime.bundle(("sh", "-c", users.SCRIPT), users.GPU_0)
     call = (simulated.runtime, "--rootless=true", "--root", f"/run/{os.path.basename(folder)}")
     words = (*users.IN_USERNS, *call, "run", "--bundle", folder, os.path.basename(folder))
     done = place.run(*words, status=None)
     place.run("umount", f"{folder}/rootfs")
-    assert (seen(done), done.stderr) == (wanted(simulated, 0), "")
+    assert (users.seen(done), done.stderr) == (users.wanted(simulated, 0), "")
 
 
 def test_one_configuration_in_mode_legacy_serves_users_without_its_hook(
@@ -218,7 +193,7 @@ def test_one_configuration_in_mode_legacy_serves_users_without_its_hook(
     shim = users.with_settings(simulated, scratch, "legacy-shim", LEGACY)
     runtime = of_user(place, simulated, minimal_root, scratch, shim)
     done = started(runtime, (*users.AS_USER, *users.IN_USERNS))
-    assert seen(done) == wanted(simulated, users.UID)
+    assert users.seen(done) == users.wanted(simulated, users.UID)
 
 
 COMPILED = f"{users.RUNTIME_DIR}/gpubind/compiled.json"
@@ -232,10 +207,10 @@ def test_a_user_reads_what_root_compiled_and_compiles_himself_where_that_is_stal
     runtime = of_user(place, simulated, minimal_root, scratch)
     simulated.gpubind("cdi", "compile")
     place.run("rm", "-rf", os.path.dirname(COMPILED))
-    assert seen(started(runtime, before, change)) == wanted(simulated, users.UID)
+    assert users.seen(started(runtime, before, change)) == users.wanted(simulated, users.UID)
     assert place.run("test", "-e", COMPILED, status=None).returncode == 1
     os.utime(simulated.spec)
-    assert seen(started(runtime, before, change)) == wanted(simulated, users.UID)
+    assert users.seen(started(runtime, before, change)) == users.wanted(simulated, users.UID)
     assert place.run("stat", "-c", "%u", COMPILED).stdout == f"{users.UID}\n"
     place.run("grep", "--quiet", '"driver":{"version"', COMPILED)  # the sidecar is root's
 
@@ -276,7 +251,7 @@ def test_where_no_node_can_be_made_nothing_keeps_the_container_from_it(
             mapped(FIRST)(config)
 
     runtime = LowLevel(place, minimal_root, scratch, simulated.runtime)
-    folder = runtime.bundle(("true",), GPU_0, change)
+    folder = runtime.bundle(("true",), users.GPU_0, change)
     explain = (f"{simulated.prefix}/bin/gpubind", "explain", "--bundle", folder)
     done = place.run("sh", "-ec", OPEN_PARAMS, "sh", *explain)
     place.run("umount", f"{folder}/rootfs")
@@ -294,88 +269,8 @@ def test_a_file_that_another_user_could_have_put_there_is_not_read(
     os.chmod(state, 0o775)
     try:
         runtime = of_user(place, simulated, minimal_root, scratch)
-        assert seen(started(runtime, before, change)) == wanted(simulated, users.UID)
+        assert users.seen(started(runtime, before, change)) == users.wanted(simulated, users.UID)
     finally:
         os.chmod(state, 0o755)
         os.unlink(f"{state}/compiled.json")
     assert place.run("stat", "-c", "%u", COMPILED).stdout == f"{users.UID}\n"
-
-
-# --- rootless podman ---
-
-CONTAINERS_CONF = """\
-[containers]
-default_sysctls = []
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-"""
-LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000", "--pids-limit=-1")
-
-
-class Podman:
-    """podman as an ordinary user's command in a place."""
-
-    def __init__(self, place: Place, image: str) -> None:
-        self.place = place
-        config = f"{users.HOME}/containers.conf"
-        self.environment = {**users.ENVIRONMENT, "CONTAINERS_CONF": config}
-        place.run("sh", "-c", f"cat >{config} <<'END'\n{CONTAINERS_CONF}END\n")
-        found = self.call("unshare", "cat", "/proc/self/uid_map", status=None)
-        if found.returncode or str(users.SUBORDINATE) not in found.stdout:
-            pytest.skip(f"rootless podman gets no ids from newuidmap here: {found.stderr}")
-        self.call("load", "--quiet", "--input", image)
-
-    def call(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
-        command = (*users.AS_USER, "/usr/bin/podman", *words)
-        return self.place.run(*command, environment=self.environment, status=status, timeout=120)
-
-    def run(self, runtime: str, *options: str) -> subprocess.CompletedProcess[str]:
-        run = ("run", "--rm", "--network=none", *LIMITS, *options)
-        return self.call(f"--runtime={runtime}", *run, images.TAG, "sh", "-c", SCRIPT)
-
-
-@pytest.fixture(scope="module")
-def podman(place: Place, image: str) -> Podman:
-    return Podman(place, image)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param((), id="by-the-shim-alone"),
-        pytest.param(("--tmpfs=/etc/ld.so.conf.d:notmpcopyup",), id="with-the-hook"),
-    ],
-)
-def test_rootless_podman_with_the_shim(
-    podman: Podman, simulated: Node, options: tuple[str, ...]
-) -> None:
-    given = [f"--env={key}={value}" for key, value in GPU_0.items()]
-    done = podman.run(simulated.runtime, *given, *options)
-    assert seen(done) == wanted(simulated, users.UID)
-
-
-# podman 4.3 takes a node of a CDI spec from where it shall be, whatever its hostPath says: so the
-# place gets the simulated nodes in a /dev of its own, a layer over the machine's.
-OWN_DEV = """set -e
-cd /run/layers
-mkdir -p upper work machine
-mount --rbind /dev machine
-mount -t overlay -o lowerdir=/dev,upperdir=upper,workdir=work dev /dev
-mount --bind machine/pts /dev/pts
-mount --bind machine/shm /dev/shm
-cp -a "$NODES"/. /dev/
-cp "$SPEC" /etc/cdi/nvidia.yaml
-"""
-
-
-@pytest.mark.parametrize("layout", ["machine", "unified"])
-def test_rootless_podman_with_a_cdi_device(
-    layout: str, simulated: Node, image: str, scratch: str
-) -> None:
-    with Place(layout) as place:
-        users.prepare(place, scratch)
-        given = {"NODES": f"{simulated.root}/dev", "SPEC": simulated.spec}
-        place.run("sh", "-c", OWN_DEV, environment=given)
-        done = Podman(place, image).run("/usr/sbin/runc", "--device=nvidia.com/gpu=0")
-        assert seen(done) == wanted(simulated, users.UID)

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
 from system import roots
+from system.place import Place
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from system.nodes import Node
-    from system.place import Place
 
 UID = 12345
 SUBORDINATE = 200000
@@ -36,11 +40,31 @@ echo "gpuuser:x:$ID:" >>/etc/group
 echo "gpuuser:$SUBORDINATE:65536" | tee /etc/subuid >/etc/subgid
 """
 
+GPU_0 = {"NVIDIA_VISIBLE_DEVICES": "0", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+# What a container with GPU 0 sees: who it is, its nodes, what the loader finds, whose new files are.
+SCRIPT = """\
+read -r inside outside count </proc/self/uid_map; echo "$inside $outside"
+probe open /dev/nvidia0 /dev/nvidia1 /dev/nvidiactl /dev/nvidia-uvm
+probe make /tmp/other 195 1
+ldconfig -p | grep -F 'libcuda.so.1 '
+stat -c '%u %n' /etc/ld.so.cache /etc/ld.so.conf.d/00-gpubind.conf
+"""
+
 
 def prepare(place: Place, scratch: str) -> None:
     """Make the user in a place; `scratch` is where installations and bundles are."""
     numbers = {"ID": str(UID), "SUBORDINATE": str(SUBORDINATE), "SCRATCH": scratch}
     place.run("sh", "-c", PREPARE, environment={**ENVIRONMENT, **numbers})
+
+
+@contextlib.contextmanager
+def place(layout: str, scratch: str) -> Iterator[Place]:
+    """Give a place with the user; a test of a machine that gives him no namespace is skipped."""
+    with Place(layout) as made:
+        prepare(made, scratch)
+        if why := refusal(made):
+            pytest.skip(f"this machine gives users no user namespace: {why}")
+        yield made
 
 
 def refusal(place: Place) -> str:
@@ -72,3 +96,23 @@ def with_settings(node: Node, scratch: str, name: str, changes: dict[str, str]) 
         file.write(f'#!/bin/sh\n{named} exec {node.runtime} "$@"\n')
     os.chmod(program, 0o755)
     return program
+
+
+def seen(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Give the lines a container wrote."""
+    return done.stdout.splitlines()
+
+
+def wanted(node: Node, first: int) -> list[str]:
+    """Give what SCRIPT shall write where the container's root is user `first` outside."""
+    return [
+        f"0 {first}",
+        "/dev/nvidia0: allowed",
+        "/dev/nvidia1: ENOENT",
+        "/dev/nvidiactl: allowed",
+        "/dev/nvidia-uvm: allowed",
+        "/tmp/other: not made, EPERM",
+        f"\tlibcuda.so.1 (libc6,x86-64) => {node.libcuda}",
+        "0 /etc/ld.so.cache",
+        "0 /etc/ld.so.conf.d/00-gpubind.conf",
+    ]
