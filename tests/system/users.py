@@ -41,7 +41,7 @@ echo "gpuuser:$SUBORDINATE:65536" | tee /etc/subuid >/etc/subgid
 """
 
 GPU_0 = {"NVIDIA_VISIBLE_DEVICES": "0", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
-# What a container with GPU 0 sees: who it is, its nodes, what the loader finds, whose new files are.
+# What a container with GPU 0 sees: who it is, its nodes, what the loader finds, who owns new files.
 SCRIPT = """\
 read -r inside outside count </proc/self/uid_map; echo "$inside $outside"
 probe open /dev/nvidia0 /dev/nvidia1 /dev/nvidiactl /dev/nvidia-uvm
