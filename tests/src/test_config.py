@@ -204,6 +204,37 @@ def test_a_twin_that_does_not_fit_is_not(tmp_path: Path, changes: dict[str, Any]
     assert not twin(tmp_path, **changes).flag(config.DISABLE_REQUIRE)
 
 
+def test_what_was_read_is_kept_for_the_next_start(tmp_path: Path) -> None:
+    trees.build(tmp_path, {"/etc/config.toml": "disable-require = true", "/state": trees.FOLDER})
+    where = (str(tmp_path / "etc"), str(tmp_path / "state"))
+    assert config.load(*where).flag(config.DISABLE_REQUIRE)
+    assert json.loads((tmp_path / "state/config.json").read_bytes()) == {
+        "file": str(tmp_path / "etc/config.toml"),
+        "stamp": config.stamp(str(tmp_path / "etc/config.toml")),
+        "values": {"disable-require": True},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("x = 1979-05-27", {"/state": trees.FOLDER}),
+        ("", {"/state": "a file"}),
+        ("", {"/elsewhere": trees.FOLDER, "/state": "-> elsewhere"}),
+        ("", {}),
+    ],
+    ids=["date", "file", "link", "absent"],
+)
+def test_what_cannot_be_kept_is_read_again(
+    tmp_path: Path, text: str, state: dict[str, Any]
+) -> None:
+    trees.build(tmp_path, {"/etc/config.toml": f"disable-require = true\n{text}", **state})
+    for _ in range(2):
+        known = config.load(str(tmp_path / "etc"), str(tmp_path / "state"))
+        assert known.flag(config.DISABLE_REQUIRE)
+    assert not list(tmp_path.glob("*/config.json"))
+
+
 def test_a_value_of_another_type_is_an_error_wherever_it_came_from() -> None:
     known = config.Config({config.MODE: 7, config.RUNTIMES: "x", config.DISABLE_REQUIRE: "x"}, "f")
     for read, key in (
@@ -246,3 +277,27 @@ def test_the_template_has_every_key_and_sets_only_defaults() -> None:
     }
     assert known.keys() | hidden == config.DEFAULTS.keys()
     configfile.check(known, "default.toml")
+
+
+def test_only_two_switches_are_on_by_default() -> None:
+    switched_on = {key for key, value in config.DEFAULTS.items() if value is True}
+    assert switched_on == {config.ENVIRONMENT_ALLOWED, "nvidia-container-cli.load-kmods"}
+    assert config.DEFAULTS[config.DEBUG] == "/dev/null"
+
+
+def test_the_page_describes_every_key() -> None:
+    page = checkout.text(checkout.ROOT, "docs/config.md")
+    rests = {key: key.removeprefix(f"{RUNTIME}.") for key in config.DEFAULTS}
+    named = {
+        key: rest if rest.startswith("modes.") else rest.rpartition(".")[2]
+        for key, rest in rests.items()
+    }
+    assert [key for key, name in named.items() if f"`{name}" not in page] == []
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o646, 0o622])
+def test_a_twin_that_others_may_write_is_not_read(tmp_path: Path, mode: int) -> None:
+    assert twin(tmp_path).flag(config.DISABLE_REQUIRE)
+    os.chmod(tmp_path / "state/config.json", mode)
+    found = config.load(f"{tmp_path}/etc", f"{tmp_path}/state", peer="")
+    assert not found.flag(config.DISABLE_REQUIRE)
