@@ -35,6 +35,10 @@ JIT_FEATURES = "nvidia-container-runtime.modes.jit-cdi.nvcdi-feature-flags"
 HOOK_PATH = "nvidia-container-runtime-hook.path"
 LDCONFIG_ALLOWED = "features.allow-ldconfig-from-container"
 IGNORE_IMEX = "features.ignore-imex-channel-requests"
+NO_COMPAT = "features.disable-cuda-compat-lib-hook"
+COMPAT_MODE = "nvidia-container-runtime.modes.legacy.cuda-compat-mode"
+DISABLED_HOOKS = "gpubind.disable-hooks"
+ALWAYS_MASK = "gpubind.always-forbid-device-node-modification"
 POLICY = "gpubind.policy."
 
 DEFAULTS: dict[str, object] = {
@@ -66,17 +70,19 @@ DEFAULTS: dict[str, object] = {
     ),
     JIT_DISABLED_HOOKS: [],
     JIT_FEATURES: [],
-    "nvidia-container-runtime.modes.legacy.cuda-compat-mode": "ldconfig",
+    COMPAT_MODE: "ldconfig",
     HOOK_PATH: "nvidia-container-runtime-hook",
     "nvidia-container-runtime-hook.skip-mode-detection": False,
     "nvidia-ctk.path": "nvidia-ctk",
     "features.allow-cuda-compat-libs-from-container": False,
     LDCONFIG_ALLOWED: False,
     "features.allow-unknown-oci-spec-fields": False,
-    "features.disable-cuda-compat-lib-hook": False,
+    NO_COMPAT: False,
     "features.disable-imex-channel-creation": False,
     IGNORE_IMEX: False,
     "features.no-additional-gids-for-device-nodes": False,
+    ALWAYS_MASK: False,
+    DISABLED_HOOKS: [],
     POLICY + "annotations": "",
     POLICY + "environment": "",
     POLICY + "swarm-resource": "",
@@ -147,7 +153,10 @@ def load(
             return Config(values, file)
     from gpubind import configfile
 
-    return Config(configfile.read(file), file)
+    values = configfile.read(file)
+    if file in (f"{etc}/config.toml", peer):
+        configfile.remember(state, {"file": file, "stamp": found, "values": values})
+    return Config(values, file)
 
 
 def locate(

@@ -5,7 +5,15 @@ from __future__ import annotations
 
 import os
 
-from gpubind.config import DEFAULTS, LDCONFIG, LDCONFIG_ALLOWED, LOG_LEVEL, MODE, POLICY
+from gpubind.config import (
+    COMPAT_MODE,
+    DEFAULTS,
+    LDCONFIG,
+    LDCONFIG_ALLOWED,
+    LOG_LEVEL,
+    MODE,
+    POLICY,
+)
 from gpubind.errors import DocumentError, ToolkitError
 from gpubind.root import contents
 
@@ -16,9 +24,7 @@ _RULES = ("allow", "deny", "privileged", "")
 CHOICES: dict[str, tuple[str, ...]] = {
     MODE: ("auto", "cdi", "csv", "jit-cdi", "legacy"),
     LOG_LEVEL: ("trace", "debug", "info", "warning", "warn", "error", "fatal", "panic"),
-    "nvidia-container-runtime.modes.legacy.cuda-compat-mode": (
-        *("disabled", "hook", "ldconfig", "mount", ""),
-    ),
+    COMPAT_MODE: ("disabled", "hook", "ldconfig", "mount", ""),
     POLICY + "annotations": _RULES,
     POLICY + "environment": _RULES,
     POLICY + "swarm-resource": _RULES,
@@ -39,6 +45,24 @@ def read(file: str) -> dict[str, object]:
     values = parse(file)
     check(values, file)
     return values
+
+
+def remember(state: str, twin: dict[str, object]) -> None:
+    """Keep what was read for the next start, where the state folder is there and ours to write."""
+    from gpubind import folder
+    from gpubind.oci import codec
+
+    try:
+        parent = os.open(state, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if os.fstat(parent).st_uid == os.geteuid():
+            folder.write(parent, "config.json", codec.encode(twin))
+    except (OSError, DocumentError):
+        return  # a read-only state, or a date, which JSON has no form for: read again next time
+    finally:
+        os.close(parent)
 
 
 def parse(file: str) -> dict[str, object]:

@@ -95,7 +95,7 @@ def decide(
         return decision
     decision.root = oci.root_of(spec, file)
     decision.space = userns.of(spec)
-    facts = look(spec, decision.root, decision.space)
+    facts = look(spec, decision.root, decision.space, settings)
     for found, devices in chosen:
         for edit in modifier.edits(found, devices, wanted.capabilities):
             decision.edits.append(_fitting(edit, spec, decision))
@@ -128,7 +128,7 @@ def _fitting(edit: Edits, spec: Spec, decision: Decision) -> Edits:
     return userns.with_groups(whole, spec, decision.space, decision.notes)
 
 
-def look(spec: Spec, path: str, space: userns.Space) -> modifier.Facts:
+def look(spec: Spec, path: str, space: userns.Space, settings: Config) -> modifier.Facts:
     """Look at the image and the host for what the plan depends on.
 
     In a user namespace the driver's own part in a container can't change a node whatever it may.
@@ -138,11 +138,13 @@ def look(spec: Spec, path: str, space: userns.Space) -> modifier.Facts:
         with _root(path) as root:
             compat = any(root.exists(name) for name in modifier.COMPAT)
     modifiable = False
-    if not space.bind and not modifier.denies_devices(spec):
+    always = settings.flag(config.ALWAYS_MASK)
+    if not space.bind and (always or not modifier.denies_devices(spec)):
         from gpubind.operation import params
 
         modifiable = params.is_open()
-    return modifier.Facts(compat=compat, modifiable=modifiable)
+    unwanted = modifier.disabled(settings)
+    return modifier.Facts(compat=compat, modifiable=modifiable, disabled=unwanted)
 
 
 def applied(spec: Spec, decision: Decision) -> Spec:

@@ -6,12 +6,13 @@ The only facts of the host used here come in as values; `runtime` asks for them 
 
 from __future__ import annotations
 
-from gpubind import capability, plan
+from gpubind import capability, config, plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from gpubind.config import Config
     from gpubind.oci.types import CompiledSpec, Edits, LibraryItem, OciHook, Spec
     from gpubind.plan import Operation
 
@@ -61,14 +62,12 @@ def operations(
     facts: Facts = NO_FACTS,
 ) -> list[Operation]:
     """Give what the container's root needs besides, for the same devices and capabilities."""
-    wanted: list[Operation] = [
-        plan.Link(link["target"], link["link"])
-        for link in capability.only(capabilities, spec["links"])
-        if not link["devices"] or any(name in link["devices"] for name in devices)
-    ]
+    wanted: list[Operation] = []
+    if "create-symlinks" not in facts.disabled:
+        wanted += _links(spec, devices, capabilities)
     special = [name for name in spec.get("operations", ()) if name not in facts.disabled]
     libraries = capability.only(capabilities, spec["libraries"])
-    if libraries:
+    if libraries and "update-ldcache" not in facts.disabled:
         if "enable-cuda-compat" in special and facts.compat and "compute" in capabilities:
             wanted.append(_compat(spec))
         wide, narrow = _paths(libraries, narrow=False), _paths(libraries, narrow=True)
@@ -83,6 +82,24 @@ def operations(
 
         wanted.append(params.MaskParams())
     return wanted
+
+
+def _links(
+    spec: CompiledSpec, devices: Sequence[str], capabilities: Sequence[str]
+) -> list[Operation]:
+    return [
+        plan.Link(link["target"], link["link"])
+        for link in capability.only(capabilities, spec["links"])
+        if not link["devices"] or any(name in link["devices"] for name in devices)
+    ]
+
+
+def disabled(settings: Config) -> tuple[str, ...]:
+    """Give the names of the hooks whose work the operator wants nowhere."""
+    names = settings.texts(config.DISABLED_HOOKS)
+    if settings.flag(config.NO_COMPAT) or settings.text(config.COMPAT_MODE) == "disabled":
+        names = [*names, "enable-cuda-compat"]
+    return tuple(names)
 
 
 def _compat(spec: CompiledSpec) -> Operation:

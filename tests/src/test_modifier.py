@@ -11,6 +11,7 @@ import pytest
 import specs
 
 from gpubind import modifier, plan
+from gpubind.config import Config
 
 GRAPHICS = {"capabilities": ["graphics"], "required": True, "why": "x"}
 
@@ -42,6 +43,75 @@ def test_links_and_libraries_are_planned() -> None:
         "link /usr/lib/gpu/libcuda.so -> libcuda.so.1",
         "enter 1 libraries of /usr/lib/gpu into /etc/ld.so.cache",
     ]
+
+
+EVERY = ("enable-cuda-compat", "update-application-profile", "disable-device-node-modification")
+FACTS = {"compat": True, "modifiable": True}
+LINE = {
+    "create-symlinks": "link",
+    "enable-cuda-compat": "prefer",
+    "update-ldcache": "enter",
+    "update-application-profile": "write",
+    "disable-device-node-modification": "forbid",
+}
+
+
+def planned(*disabled: str, **facts: Any) -> list[str]:
+    known = modifier.Facts(**(facts or FACTS), disabled=disabled)
+    spec = specs.spec(operations=list(EVERY))
+    found = modifier.operations(spec, ["0"], ["compute", "graphics"], known)
+    return [str(operation).split()[0] for operation in found]
+
+
+def test_the_images_cuda_is_looked_at_before_the_cache_is_written() -> None:
+    assert planned() == list(LINE.values())
+
+
+@pytest.mark.parametrize("name", LINE)
+def test_each_kind_of_operation_can_be_switched_off(name: str) -> None:
+    left = [word for hook, word in LINE.items() if hook != name]
+    if name == "update-ldcache":
+        left.remove("prefer")  # it is told to the loader through the cache
+    assert planned(name) == left
+
+
+def test_what_neither_image_nor_driver_calls_for_is_not_planned() -> None:
+    assert planned(compat=False) == ["link", "enter", "write"]
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({}, ()),
+        ({"gpubind.disable-hooks": ["chmod", "update-ldcache"]}, ("chmod", "update-ldcache")),
+        ({"features.disable-cuda-compat-lib-hook": True}, ("enable-cuda-compat",)),
+        (
+            {"nvidia-container-runtime.modes.legacy.cuda-compat-mode": "disabled"},
+            ("enable-cuda-compat",),
+        ),
+    ],
+)
+def test_the_operators_keys_switch_hooks_off(
+    values: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    assert modifier.disabled(Config(values, "config.toml")) == names
+
+
+@pytest.mark.parametrize(
+    ("rules", "denied"),
+    [
+        ([], False),
+        ([{"allow": False, "access": "rwm"}], True),
+        ([{"allow": False, "type": "a", "major": -1, "minor": -1, "access": "rwm"}], True),
+        ([{"allow": False, "access": "rwm"}, {"allow": True, "access": "rwm"}], False),
+        ([{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 1}], True),
+        ([{"allow": False, "type": "c", "major": 195, "access": "rwm"}], False),
+    ],
+)
+def test_the_last_rule_for_all_devices_says_whether_they_are_denied(
+    rules: list[dict[str, Any]], *, denied: bool
+) -> None:
+    assert modifier.denies_devices({"linux": {"resources": {"devices": rules}}}) is denied
 
 
 @pytest.mark.parametrize(

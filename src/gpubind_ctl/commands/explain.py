@@ -52,7 +52,7 @@ def command(bundle: str, config_file: str, state_dir: str) -> Answer:
         )
     text = [f"{file}: {'would be' if asked.devices else 'was'} injected for {', '.join(wanted)}"]
     text += _mode(asked, known)
-    facts = _facts(document, file)
+    facts = _facts(document, file, known)
     for spec, devices in chosen:
         text += explanation.lines(document, spec, devices, wanted, facts)
     return Answer(text="\n".join(text) + "\n", notes=remarks)
@@ -89,10 +89,11 @@ def _compiled(known: Config, config_file: str, state: str) -> Compiled:
     return cast("Compiled", made)
 
 
-def _facts(document: Spec, file: str) -> modifier.Facts:
+def _facts(document: Spec, file: str, known: Config) -> modifier.Facts:
     """Give what the plan depends on in the image; nothing where it is not mounted any more."""
     try:
-        return injection.look(document, oci.root_of(document, file), userns.of(document))
+        root = oci.root_of(document, file)
+        return injection.look(document, root, userns.of(document), known)
     except ToolkitError:
         return modifier.NO_FACTS
 
