@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+NODE = {"path": "/dev/nvidia0", "capabilities": [], "required": True, "why": ""}
+
+
 def lay(folder: Path, **files: Any) -> str:
     """Write specs as YAML into a folder, bytes as they are; give the folder's name."""
     folder.mkdir(mode=0o755, exist_ok=True)

@@ -29,26 +29,21 @@ def test_a_spec_becomes_an_entry_of_the_registry(tmp_path: Path) -> None:
         folder: core_config.stamp(folder),
         f"{folder}/nvidia.yaml": core_config.stamp(f"{folder}/nvidia.yaml"),
     }
+    entry = {
+        "path": f"{folder}/nvidia.yaml",
+        "priority": 0,
+        "kind": "nvidia.com/gpu",
+        "cdiVersion": "0.5.0",
+        "containerEdits": {"env": ["A=1"]},
+        "devices": {"0": {"deviceNodes": [NODE]}},
+        "driver": None,
+    }
+    beside = ("gpus", "links", "libraries", "folders", "operations")
     assert found == {
         "format": 1,
         "generator": "gpubind 0.1.0",
         "config": {"a.b": 1},
-        "specs": [
-            {
-                "path": f"{folder}/nvidia.yaml",
-                "priority": 0,
-                "kind": "nvidia.com/gpu",
-                "cdiVersion": "0.5.0",
-                "containerEdits": {"env": ["A=1"]},
-                "devices": {"0": {"deviceNodes": [NODE]}},
-                "driver": None,
-                "gpus": [],
-                "links": [],
-                "libraries": [],
-                "folders": [],
-                "operations": [],
-            }
-        ],
+        "specs": [{**entry, **dict.fromkeys(beside, [])}],
         "devices": {"nvidia.com/gpu=0": 0},
         "conflicts": {},
         "errors": [],
