@@ -43,7 +43,7 @@ def test_a_spec_becomes_an_entry_of_the_registry(tmp_path: Path) -> None:
         "format": 1,
         "generator": "gpubind 0.1.0",
         "config": {"a.b": 1},
-        "specs": [{**entry, **dict.fromkeys(beside, [])}],
+        "specs": [{**entry, **{name: [] for name in beside}}],
         "devices": {"nvidia.com/gpu=0": 0},
         "conflicts": {},
         "errors": [],
