@@ -39,11 +39,7 @@ def write(parent: int, base: str, data: bytes, mode: int = 0o644) -> None:
     """
     temporary = _temporary()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        fd = os.open(temporary, flags, 0o600, dir_fd=parent)
-    except FileExistsError:
-        os.unlink(temporary, dir_fd=parent)
-        fd = os.open(temporary, flags, 0o600, dir_fd=parent)
+    fd = os.open(temporary, flags, 0o600, dir_fd=parent)
     try:
         try:
             _fill(fd, data)
@@ -119,11 +115,7 @@ def symlink(parent: int, target: str, base: str) -> bool:
     if stat.S_ISLNK(status.st_mode) and os.readlink(base, dir_fd=parent) == target:
         return False
     temporary = _temporary()
-    try:
-        os.symlink(target, temporary, dir_fd=parent)
-    except FileExistsError:
-        os.unlink(temporary, dir_fd=parent)
-        os.symlink(target, temporary, dir_fd=parent)
+    os.symlink(target, temporary, dir_fd=parent)
     try:
         give(temporary, parent)
         os.rename(temporary, base, src_dir_fd=parent, dst_dir_fd=parent)
@@ -134,5 +126,8 @@ def symlink(parent: int, target: str, base: str) -> bool:
 
 
 def _temporary() -> str:
-    """Give the name of what is not yet in place; one left by a killed process is taken over."""
-    return f".gpubind-{os.getpid()}"
+    """Give a name for what is not yet in place, which nobody can guess or uses besides.
+
+    Not the PID: hooks in several PID namespaces write to one folder under the same small numbers.
+    """
+    return f".gpubind-{os.urandom(8).hex()}"
