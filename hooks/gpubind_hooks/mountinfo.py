@@ -51,7 +51,7 @@ def _absent(why: str) -> ToolkitError:
 def _paths(cgroups: str) -> list[tuple[str, str]]:
     """Give each controller's path; version 2 has the empty name."""
     found: list[tuple[str, str]] = []
-    for line in cgroups.splitlines():
+    for line in filter(None, cgroups.split("\n")):
         _, controllers, path = line.split(":", 2)
         found += [(controller, path) for controller in controllers.split(",")]
     return found
@@ -60,7 +60,7 @@ def _paths(cgroups: str) -> list[tuple[str, str]]:
 def _mounted(mounts: str, version: int) -> list[tuple[str, str]]:
     """Give root and place of each mount of the wanted hierarchy; the last mounted counts first."""
     found: list[tuple[str, str]] = []
-    for line in mounts.splitlines():
+    for line in filter(None, mounts.split("\n")):  # a form feed can be part of a name
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         root, where = before.split(" ")[3:5]
