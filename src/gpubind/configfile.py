@@ -116,6 +116,8 @@ def check(values: Mapping[str, object], file: str) -> None:
         if not _fits(value, DEFAULTS[key]):
             kind = _TYPES[type(DEFAULTS[key])]
             raise _wrong(f"expected {kind}, found {_shown(value)}", key, file)
+        if any("\0" in text for text in ([value] if isinstance(value, str) else _texts(value))):
+            raise _wrong(f"{_shown(value)} holds a zero byte", key, file)
         if key in CHOICES and value not in CHOICES[key]:
             named = ", ".join(choice for choice in CHOICES[key] if choice)
             raise _wrong(f"expected one of {named}, found {_shown(value)}", key, file)
@@ -147,6 +149,10 @@ def _fits(value: object, default: object) -> bool:
     if isinstance(value, list):
         return isinstance(default, list) and all(isinstance(entry, str) for entry in value)
     return type(value) is type(default)
+
+
+def _texts(value: object) -> list[str]:
+    return value if isinstance(value, list) else []
 
 
 def _wrong(message: str, key: str, file: str) -> DocumentError:

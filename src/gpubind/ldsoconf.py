@@ -50,6 +50,18 @@ def conf_with_include(existing: bytes | None) -> bytes | None:
     return _INCLUDE + existing
 
 
+def including(name: bytes) -> bytes:
+    """Give a search file that only includes another; an empty one where that can't be named."""
+    plain = name.startswith(b"/") and not any(c <= 32 or c == 127 or c in b"#*?[\\" for c in name)
+    return b"include " + name + b"\n" if plain else b""
+
+
+def musl_folders(text: bytes) -> list[bytes]:
+    """Give the absolute folders in the text of musl's /etc/ld-musl-ARCH.path."""
+    parts = text.partition(b"\0")[0].replace(b":", b"\n").split(b"\n")  # musl stops at a NUL
+    return [part for part in parts if part.startswith(b"/")]
+
+
 def musl_path(existing: bytes | None, folders: Iterable[bytes]) -> bytes | None:
     """Give what musl's /etc/ld-musl-ARCH.path must say so that `folders` are searched, first.
 

@@ -17,6 +17,9 @@ from gpubind.plan import CACHE, CONF, DROP_IN
 LIMIT = 32 << 20
 """Bytes a cache may have."""
 
+MOST_FOLDERS = 256
+"""Folders that are taken from what is a link in place of musl's file."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +42,7 @@ def tell(root: Root, operation: LdCache, first: Sequence[ldcache.Entry], done: l
     etc = root.make_folders("/etc")
     try:
         _merge(root, etc, entries, folders, done)
-        old = _old(root, CONF)
-        _put(etc, "ld.so.conf", ldsoconf.conf_with_include(old), old, done)
+        _conf(root, etc, done)
         confd = root.make_folders("/etc/ld.so.conf.d")
         try:
             new = ldsoconf.drop_in(folders)
@@ -64,12 +66,38 @@ def _merge(
     _put(etc, "ld.so.cache", new, old, done)
 
 
+def _conf(root: Root, etc: int, done: list[str]) -> None:
+    """Have ldconfig read the drop-ins.
+
+    What a link leads to may be a volume's, and not for all users of the container: it is named in
+    the new file, never copied there.
+    """
+    linked = _is_link(root, CONF)
+    old = _old(root, CONF, follow=linked)
+    new = ldsoconf.conf_with_include(old)
+    if old and linked and new is not None:
+        new = ldsoconf.conf_with_include(ldsoconf.including(os.fsencode(root.resolve(CONF))))
+    _put(etc, "ld.so.conf", new, old, done)
+
+
 def _musl(root: Root, etc: int, folders: Sequence[bytes], done: list[str]) -> None:
     """Tell musl's loader, where it is the container's (ld-musl-ARCH.path)."""
     base = f"ld-musl-{os.uname().machine}"
     if root.exists(f"/lib/{base}.so.1"):
-        old = _old(root, f"/etc/{base}.path")
-        _put(etc, f"{base}.path", ldsoconf.musl_path(old, folders), old, done)
+        name = f"/etc/{base}.path"
+        linked = _is_link(root, name)
+        old = known = _old(root, name, follow=linked)
+        if old and linked:  # as in `_conf`
+            named = ldsoconf.musl_folders(old)[:MOST_FOLDERS]
+            known = b"\n".join(one for one in named if root.exists(os.fsdecode(one)))
+        _put(etc, f"{base}.path", ldsoconf.musl_path(known, folders), old, done)
+
+
+def _is_link(root: Root, name: str) -> bool:
+    try:
+        return stat.S_ISLNK(root.lstat(name).st_mode)
+    except OSError:
+        return False
 
 
 def _named(path: str) -> tuple[bytes, bytes]:
@@ -77,16 +105,16 @@ def _named(path: str) -> tuple[bytes, bytes]:
     return name.rpartition(b"/")[2], name
 
 
-def _old(root: Root, name: str, limit: int = 1 << 20) -> bytes | None:
+def _old(root: Root, name: str, limit: int = 1 << 20, *, follow: bool = True) -> bytes | None:
     """Give the bytes of a regular file; None for a FIFO, something too large, or nothing.
 
     What says it is empty is not read: so do the kernel's own files, and to read /proc/kmsg takes
     the messages from who they are for, or waits for one.
     """
     try:
-        found = root.stat(name)
+        found = root.stat(name) if follow else root.lstat(name)
         empty = stat.S_ISREG(found.st_mode) and not found.st_size
-        return b"" if empty else root.read(name, limit)
+        return b"" if empty else root.read(name, limit, follow=follow)
     except OSError:
         return None
 

@@ -128,13 +128,13 @@ class Root:
         finally:
             os.close(fd)
 
-    def read(self, name: str, limit: int = READ_LIMIT) -> bytes:
-        """Give the bytes of the regular file `name`.
+    def read(self, name: str, limit: int = READ_LIMIT, *, follow: bool = True) -> bytes:
+        """Give the bytes of the regular file `name`; of a last link's only with `follow`.
 
         Raises OSError: EINVAL where it is a FIFO, a device or a socket, EFBIG above `limit` bytes.
         Such a thing is never opened: to open a device node can be an act of its own.
         """
-        seen = self.open(name, os.O_PATH)
+        seen = self.open(name, os.O_PATH | (0 if follow else os.O_NOFOLLOW))
         try:
             _regular(os.fstat(seen), name)
             fd = reopened(seen, os.O_RDONLY | os.O_NONBLOCK)

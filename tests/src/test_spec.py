@@ -217,7 +217,7 @@ def test_a_spec_of_the_right_shape_passes(document: Any) -> None:
         ({"process": {"user": {"uid": 1.5}}}, "expected a number at process.user.uid"),
         (
             {"process": {"user": {"additionalGids": 5}}},
-            "expected a list at process.user.additionalGids",
+            "expected a list of numbers at process.user.additionalGids",
         ),
         ({"mounts": {}}, "expected a list of objects at mounts"),
         ({"mounts": ["/x"]}, "expected a list of objects at mounts"),

@@ -23,7 +23,7 @@ _SHAPES = (
     ("process.user", "an object"),
     ("process.user.uid", "a number"),
     ("process.user.gid", "a number"),
-    ("process.user.additionalGids", "a list"),
+    ("process.user.additionalGids", "a list of numbers"),
     ("mounts", "a list of objects"),
     ("hooks", "an object"),
     *((f"hooks.{stage}", "a list of objects") for stage in _STAGES.split()),
@@ -131,8 +131,8 @@ def _has(value: object, shape: str) -> bool:
         return isinstance(value, dict)
     if shape == "a number":
         return isinstance(value, int) and not isinstance(value, bool)
-    each = isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
-    return each if shape == "a list of objects" else isinstance(value, list)
+    one = "an object" if shape == "a list of objects" else "a number"
+    return isinstance(value, list) and all(_has(entry, one) for entry in value)
 
 
 def _check_names(value: Any, place: str, file: str) -> None:

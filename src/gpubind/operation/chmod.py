@@ -7,6 +7,7 @@ import os
 import stat
 
 from gpubind.errors import UsageError
+from gpubind.root import reopened
 
 NAME = "chmod"
 OPTIONS = ("--mode", "--path")
@@ -45,13 +46,16 @@ class Chmod:
         """Change the modes, never through a final link. Raises OSError."""
         for path in self.paths:
             try:
-                kind = stat.S_IFMT(root.lstat(path).st_mode)
+                seen = root.open(path, os.O_PATH | os.O_NOFOLLOW)
             except FileNotFoundError:
                 continue
-            if kind not in (stat.S_IFDIR, stat.S_IFREG):
-                notes.append(f"chmod: {path} is neither folder nor file")
-                continue
-            fd = root.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                if stat.S_IFMT(os.fstat(seen).st_mode) not in (stat.S_IFDIR, stat.S_IFREG):
+                    notes.append(f"chmod: {path} is neither folder nor file")
+                    continue
+                fd = reopened(seen, os.O_RDONLY | os.O_NONBLOCK)  # just that, whatever is there now
+            finally:
+                os.close(seen)
             try:
                 if stat.S_IMODE(os.fstat(fd).st_mode) != self.mode:
                     os.fchmod(fd, self.mode)

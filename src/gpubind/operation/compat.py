@@ -61,8 +61,13 @@ class CudaCompat:
         place = _place(root, self.folder)
         if place and self._is_used(root, place, notes):
             entries = _entries(root, place)
-        if entries:
-            _put(root, ldsoconf.drop_in([os.fsencode(place)]), done)
+        try:
+            data = ldsoconf.drop_in([os.fsencode(place)]) if entries else b""
+        except DocumentError as error:
+            notes.append(f"{place} is not used: {error}")
+            data, entries = b"", []
+        if data:
+            _put(root, data, done)
         elif root.exists(DROP_IN):
             _withdraw(root, done)
         return entries
