@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`./dev demo` and `./dev bench` as people run them."""
+"""`./dev demo` as people run it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import bench
 import checkout
 import pytest
 
@@ -44,13 +43,3 @@ def test_without_root_the_demo_ends_with_the_edited_config(tmp_path: Path) -> No
     assert '+ "destination": "/usr/bin/nvidia-smi",' in lines
     assert '+ "NVIDIA_VISIBLE_DEVICES=void"' in lines
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_bench_says_which_limit_is_passed(capsys: pytest.CaptureFixture[str]) -> None:
-    names = {row.measured for row in bench.ROWS} | {row.less for row in bench.ROWS if row.less}
-    assert bench.table({"bare": 1.0} | dict.fromkeys(names, 1.0))
-    assert "over" not in capsys.readouterr().out
-    assert not bench.table({"bare": 1.0} | dict.fromkeys(names, 1.0) | {"generate": 26.0})
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("cdi generate, 8 GPUs")
-    assert last.endswith("over")
