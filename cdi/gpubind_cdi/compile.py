@@ -14,6 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import gpubind
+from gpubind.config import DEFAULTS
 from gpubind.errors import DocumentError, printable
 from gpubind_cdi import document, names, sidecar, sources, validate
 from gpubind_cdi.model import Spec
@@ -42,9 +43,10 @@ def compiled(
 ) -> dict[str, Any]:
     """Give the compiled registry of `spec_dirs`, which are in ascending priority.
 
-    `config` are the operator's keys and `stamps` those of the files they were read from, taken
-    before reading. `shared_sidecars` is looked into after `sidecars_dir`: a user's own state lacks
-    those of the host's specs. `owners` are the users whose files are trusted: root and the caller.
+    Of the operator's keys in `config` those nobody knows stay out: JSON may have no form for their
+    values. `stamps` are those of the files they were read from, taken before. `shared_sidecars` is
+    looked into after `sidecars_dir`: a user's own state lacks those of the host's specs. `owners`
+    are the users whose files are trusted: root and the caller.
     Nothing in a spec directory makes this fail.
     """
     gathering = _Gathering(
@@ -60,7 +62,7 @@ def compiled(
         "format": FORMAT,
         "generator": GENERATOR,
         "stamps": gathering.stamps,
-        "config": dict(config),
+        "config": {key: value for key, value in config.items() if key in DEFAULTS},
         "specs": gathering.specs,
         "devices": devices,
         "conflicts": conflicts,

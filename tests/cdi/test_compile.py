@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def test_a_spec_becomes_an_entry_of_the_registry(tmp_path: Path) -> None:
     spec = cdidocs.spec(cdidocs.device("0"), containerEdits={"env": ["A=1"]})
     folder = lay(tmp_path / "etc", nvidia=spec)
-    found = compiling.compiled({"a.b": 1}, [folder], f"{tmp_path}/none")
+    found = compiling.compiled({"a.b": 1, "swarm-resource": "A"}, [folder], f"{tmp_path}/none")
     assert found.pop("stamps") == {
         f"{tmp_path}/none": None,
         folder: core_config.stamp(folder),
@@ -42,7 +42,7 @@ def test_a_spec_becomes_an_entry_of_the_registry(tmp_path: Path) -> None:
     assert found == {
         "format": 1,
         "generator": "gpubind 0.1.0",
-        "config": {"a.b": 1},
+        "config": {"swarm-resource": "A"},
         "specs": [{**entry, **{name: [] for name in beside}}],
         "devices": {"nvidia.com/gpu=0": 0},
         "conflicts": {},

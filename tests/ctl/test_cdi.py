@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command_line import gpubind
 
+from gpubind import registry as known
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -172,6 +174,15 @@ def test_specs_and_settings_are_compiled_for_container_starts(tmp_path: Path) ->
     assert registry["config"] == {"nvidia-container-runtime.runtimes": ["crun"]}
     assert {str(file), str(toml), str(tmp_path / "cdi")} <= registry["stamps"].keys()
     assert json.loads((state / "config.json").read_bytes())["values"] == registry["config"]
+
+
+def test_an_unknown_key_that_json_cannot_hold_spoils_no_start(tmp_path: Path) -> None:
+    written(tmp_path / "cdi/a.json")
+    (tmp_path / "c.toml").write_text("mine = nan\n[[yours]]\nlimit = inf\n")
+    state, folder = str(tmp_path / "state"), str(tmp_path / "cdi")
+    words = ("--spec-dir", folder, "--state-dir", state, "--config", tmp_path / "c.toml")
+    assert gpubind("cdi", "compile", *words).status == 0
+    assert known.current([folder], state) is not None
 
 
 def test_a_bad_spec_is_told_and_stops_no_compilation(tmp_path: Path) -> None:
