@@ -14,7 +14,7 @@ import _signal  # type: ignore[import-not-found]
 import os
 import sys
 
-from gpubind import VERSION, plan, words
+from gpubind import VERSION, errors, plan, words
 from gpubind.errors import DocumentError, ToolkitError, UsageError
 from gpubind.log import Log
 from gpubind.root import Root, nameable
@@ -47,9 +47,8 @@ def main(argv: list[str], limit_s: float = LIMIT_S) -> None:
     except ToolkitError as error:
         log.fail(str(error))
         sys.exit(error.status)
-    except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
-        log.fail(f"{name}{error.strerror} [HOOK-OS]")
+    except Exception as error:  # noqa: BLE001 - an engine shows one line, never a traceback
+        log.fail(errors.line(error, "HOOK-OS"))
         sys.exit(1)
 
 

@@ -12,7 +12,7 @@ import _signal  # type: ignore[import-not-found]
 import os
 import sys
 
-from gpubind import VERSION
+from gpubind import VERSION, errors
 from gpubind.errors import ToolkitError, UsageError
 from gpubind.log import Log
 from gpubind_hooks import state
@@ -59,9 +59,8 @@ def main(argv: list[str], limit_s: float = LIMIT_S) -> None:
     except ToolkitError as error:
         log.fail(str(error))
         sys.exit(error.status)
-    except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
-        log.fail(f"{name}{error.strerror} [HOOK-OS]")
+    except Exception as error:  # noqa: BLE001 - an engine shows one line, never a traceback
+        log.fail(errors.line(error, "HOOK-OS"))
         sys.exit(1)
 
 

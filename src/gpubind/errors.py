@@ -84,6 +84,21 @@ class RootEscapeError(ToolkitError):
         super().__init__(f"{path} is not under {root}", identifier="ROOT-ESCAPE")
 
 
+def line(error: Exception, identifier: str) -> str:
+    """Give the line for an error that is none of ours: `identifier` is that of a kernel's refusal.
+
+    What nobody thought of is named with its place, in place of a traceback.
+    """
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror or error} [{identifier}]"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+    return f"{type(error).__name__}: {error!s:.200} ({place}); please report it [INTERNAL-ERROR]"
+
+
 def printable(text: str) -> str:
     """Give `text` on one line, control characters and undecodable bytes escaped."""
     if text.isprintable():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from gpubind import VERSION, config, paths
+from gpubind import VERSION, config, errors, paths
 from gpubind.errors import ToolkitError
 from gpubind.log import Log
 from gpubind.oci import args
@@ -43,9 +43,8 @@ def main(words: list[str]) -> None:
     except ToolkitError as error:
         log.fail(str(error))
         sys.exit(error.status)
-    except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
-        log.fail(f"{name}{error.strerror} [RUNTIME-OS]")
+    except Exception as error:  # noqa: BLE001 - an engine shows one line, never a traceback
+        log.fail(errors.line(error, "RUNTIME-OS"))
         sys.exit(1)
 
 

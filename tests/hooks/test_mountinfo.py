@@ -86,5 +86,5 @@ def test_escapes_of_mountinfo_are_undone() -> None:
 
 @pytest.mark.parametrize("letter", ["\f", "\v", "\x1c", "\x85", "\u2028"])
 def test_no_users_mount_can_break_a_line(letter: str) -> None:
-    mounts = f"99 1 0:99 / /home/a{letter}b rw - fuse a rw\n" + ALONE
+    mounts = f"99 1 0:99 / /mnt/a{letter}b rw - fuse a rw\n" + ALONE
     assert place(f"0::/a{letter}b\n", mounts) == (f"/sys/fs/cgroup/a{letter}b", 2)

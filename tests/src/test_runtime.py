@@ -123,6 +123,16 @@ def test_a_bad_bundle_is_one_line_and_no_container(
     assert trees.seen(bundle) == before
 
 
+def test_what_nobody_thought_of_is_one_line(prefix: Prefix) -> None:
+    prefix.runtime()
+    prefix.specs({"kind": "nvidia.com/gpu", "devices": {"0": {}}})
+    status, out, said = start(prefix, "create", "--bundle", prefix.bundle(ASKS), "id")
+    assert (status, out, said.count("\n")) == (1, "", 1)
+    assert said.startswith("gpubind-runtime: KeyError: ")
+    assert said.endswith("; please report it [INTERNAL-ERROR]\n")
+    assert prefix.called() == []
+
+
 def test_a_missing_bundle_is_told_in_the_engines_log_too(prefix: Prefix) -> None:
     prefix.runtime()
     log = f"{prefix.path}/log"
