@@ -138,9 +138,6 @@ def test_a_mount_that_hides_the_library_cache(shim: LowLevel) -> None:
     assert done.stdout == FINE
 
 
-@pytest.mark.xfail(
-    reason="runc binds a node by its path in the container; the shim has to add a mount instead"
-)
 def test_a_user_namespace(shim: LowLevel) -> None:
     def change(config: dict[str, Any]) -> None:
         config["linux"]["namespaces"].append({"type": "user"})
