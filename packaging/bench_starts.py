@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -83,6 +84,15 @@ def call(*words: str, stdin: str = "") -> float:
         shown = subprocess.run(words, check=False, capture_output=True, text=True)
         raise demo.DemoError(f"{' '.join(words)}: status {done.returncode}: {shown.stderr}")
     return taken
+
+
+def ended(pid: int) -> bool:
+    """Tell whether a process is gone, or has only not been waited for."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 class Image:
@@ -202,11 +212,24 @@ class Host:
             path = hook if hook.startswith("/") else f"{self.home}/{hook}"
             spec["hooks"] = {kind: [{"path": path, "args": [path, kind], "env": ["PATH=/bin"]}]}
         rootfs.write(image.bundle, spec)
-        return call(*self.runtimes[start.runtime], "create", "--bundle", image.bundle, NAME)
+        words = ("create", "--bundle", image.bundle, "--pid-file", f"{self.home}/pid", NAME)
+        return call(*self.runtimes[start.runtime], *words)
 
-    def delete(self, name: str = NAME) -> None:
-        """Remove a container. Raises DemoError where there is none."""
-        call(*self.runtimes["runc"], "delete", "--force", name)
+    def pid(self) -> int:
+        """Give the number of the container's process."""
+        with open(f"{self.home}/pid", encoding="ascii") as file:
+            return int(file.read())
+
+    def delete(self) -> None:
+        """Remove the container. Raises DemoError where that fails.
+
+        Its process is ended first: `runc delete --force` would look again after 100 ms only.
+        """
+        pid = self.pid()
+        os.kill(pid, signal.SIGKILL)
+        while not ended(pid):
+            time.sleep(0.001)
+        call(*self.runtimes["runc"], "delete", NAME)
 
     def timed(self, start: Start) -> float:
         """Time one `create` and remove the container."""
@@ -221,9 +244,7 @@ class Host:
         """
         start = STARTS[name]
         self.create(start)
-        words = (*self.runtimes["runc"], "state", NAME)
-        state = subprocess.run(words, check=True, capture_output=True, text=True)
-        nodes = os.listdir(f"/proc/{json.loads(state.stdout)['pid']}/root/dev")
+        nodes = os.listdir(f"/proc/{self.pid()}/root/dev")
         gpus = [node for node in nodes if node.removeprefix("nvidia").isdigit()]
         self.delete()
         with open(f"{self.images[start.image].bundle}/config.json", encoding="utf-8") as file:
