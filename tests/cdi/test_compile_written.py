@@ -74,10 +74,7 @@ def test_the_operator_s_keys_are_written_with_their_stamp(tmp_path: Path) -> Non
     found = compiling.compiled(keys, [], f"{tmp_path}/none", stamps=known)
     compiling.write(f"{tmp_path}/state", found, str(file))
     settings = core_config.load(str(tmp_path), f"{tmp_path}/state")
-    assert settings.values == {
-        "nvidia-container-runtime.runtimes": ["crun"],
-        "nvidia-container-runtime.day": "2026-01-01",
-    }
+    assert settings.values == {"nvidia-container-runtime.runtimes": ["crun"]}
     assert found["stamps"][str(file)] == known[str(file)]
 
 
