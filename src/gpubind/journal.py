@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same line to the system's log: crun sends what a hook says on stderr to /dev/null.
+"""The same line to the system's log: crun shows nobody what a hook says, runc only a failed one's.
 
 One datagram, never waited for: to systemd's journal in its native protocol
 (systemd.io/JOURNAL_NATIVE_PROTOCOL), or where there is none to a syslog daemon (RFC 3164). Loaded
