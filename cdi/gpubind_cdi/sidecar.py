@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpubind.errors import DocumentError
 from gpubind_cdi import document
-from gpubind_cdi.fields import Reader, listed, mapping, quoted, text, truth, uint32, under
+from gpubind_cdi.fields import Reader, listed, mapping, quoted, text, text_map, truth, uint32, under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,6 +43,13 @@ def _as_is(value: Any) -> dict[str, Any]:
     return dict(mapping(value))
 
 
+def _gpu(value: Any) -> dict[str, Any]:
+    known = _as_is(value)
+    if known.get("migs") is not None:
+        known["migs"] = under("migs", _list(_as_is), known["migs"])
+    return known
+
+
 def _items(value: Any) -> dict[str, dict[str, Any]]:
     return {path: under(quoted(path), _ITEM, item) for path, item in mapping(value).items()}
 
@@ -60,8 +67,8 @@ _SIDECAR = _object(
     format=uint32,
     spec=text,
     sha256=text,
-    driver=_as_is,
-    gpus=_list(_as_is),
+    driver=text_map,
+    gpus=_list(_gpu),
     items=_items,
     links=_list(_LINK),
     libraries=_list(_LIBRARY),

@@ -118,6 +118,9 @@ def test_a_sidecar_fits_by_any_name_of_the_spec_s_folder(tmp_path: Path) -> None
         ({"format": 2}, "unknown format 2 at format"),
         ({"links": [{"link": "/a"}]}, 'missing field "target" at links[0]'),
         ({"folders": "x"}, 'expected a list, found text "x" at folders'),
+        ({"driver": {"version": 550}}, "expected text, found int at driver.version"),
+        ({"gpus": [{"migs": True}]}, "expected a list, found bool at gpus[0].migs"),
+        ({"gpus": [{"migs": ["x"]}]}, 'expected an object, found text "x" at gpus[0].migs[0]'),
         (
             {"items": {"/dev/x": {"capabilities": [1], "required": True, "why": ""}}},
             'expected text, found int at items."/dev/x".capabilities[0]',
