@@ -38,7 +38,9 @@ class Podman:
         found = self.call("unshare", "cat", "/proc/self/uid_map", status=None)
         if found.returncode or str(users.SUBORDINATE) not in found.stdout:
             pytest.skip(f"rootless podman gets no ids from newuidmap here: {found.stderr}")
-        self.call("load", "--quiet", "--input", image)
+        own = f"{users.HOME}/image.tar"  # the user may not get to where the checkout is
+        place.run("install", "-m", "644", image, own)
+        self.call("load", "--quiet", "--input", own)
 
     def call(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         command = (*users.AS_USER, "/usr/bin/podman", *words)

@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from system import roots
+from system import debian, roots
 from system.place import Place
 
 if TYPE_CHECKING:
@@ -28,11 +28,13 @@ ENVIRONMENT = {"HOME": HOME, "XDG_RUNTIME_DIR": RUNTIME_DIR, "USER": "gpuuser"}
 # A user trusts what is root's alone. /tmp is not, and the installation under test lies there: so
 # the place gets a /tmp that only root can write to, with the same files in it.
 PREPARE = """set -e
-mkdir -p /run/kept "$HOME" "$XDG_RUNTIME_DIR"
+mkdir -p /run/kept /run/cached "$HOME" "$XDG_RUNTIME_DIR"
 mount --bind "$SCRATCH" /run/kept
+mount --bind "$CACHED" /run/cached
 mount -t tmpfs -o mode=755 place /tmp
-mkdir -p "$SCRATCH"
+mkdir -p "$SCRATCH" "$CACHED"
 mount --bind /run/kept "$SCRATCH"
+mount --bind /run/cached "$CACHED"
 chown -R "$ID:$ID" "$HOME" "$XDG_RUNTIME_DIR"
 chmod 700 "$XDG_RUNTIME_DIR"
 echo "gpuuser:x:$ID:$ID::$HOME:/bin/sh" >>/etc/passwd
@@ -53,8 +55,11 @@ stat -c '%u %n' /etc/ld.so.cache /etc/ld.so.conf.d/00-gpubind.conf
 
 def prepare(place: Place, scratch: str) -> None:
     """Make the user in a place; `scratch` is where installations and bundles are."""
-    numbers = {"ID": str(UID), "SUBORDINATE": str(SUBORDINATE), "SCRATCH": scratch}
-    place.run("sh", "-c", PREPARE, environment={**ENVIRONMENT, **numbers})
+    cached = os.path.realpath(debian.CACHE)
+    os.makedirs(cached, exist_ok=True)
+    numbers = {"ID": str(UID), "SUBORDINATE": str(SUBORDINATE)}
+    folders = {"SCRATCH": scratch, "CACHED": cached}
+    place.run("sh", "-c", PREPARE, environment={**ENVIRONMENT, **numbers, **folders})
 
 
 @contextlib.contextmanager
