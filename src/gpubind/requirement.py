@@ -15,7 +15,7 @@ OPERATORS = ("!=", "<=", ">=", "=", "<", ">")  # two letters first
 VERSIONS = ("arch", "cuda", "driver")
 PROPERTIES = (*VERSIONS, "brand")
 LIMIT = 1 << 16
-"""Letters a requirement may have."""
+"""Letters a requirement may have, and all of a container together."""
 
 _LONGEST_PART = 10  # digits of a number in a version
 _SWITCH = "NVIDIA_DISABLE_REQUIRE=1"
@@ -38,6 +38,9 @@ def check(
     Raises ToolkitError for the first one that a selected GPU, or its driver, does not meet.
     """
     notes = []
+    if sum(len(text) for _, text in requirements) > LIMIT:
+        several = f"{requirements[0][0]} and others" if requirements[1:] else requirements[0][0]
+        raise ToolkitError(f"{several}: longer than {LIMIT} letters", identifier="REQ-LENGTH")
     facts = [found for spec, devices in chosen for found in facts_of(spec, devices)]
     for variable, text in requirements:
         alternatives = parse(text, variable)

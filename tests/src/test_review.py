@@ -12,8 +12,8 @@ import compat_libs
 import pytest
 import trees
 
-from gpubind import configfile, modifier, plan
-from gpubind.errors import DocumentError
+from gpubind import configfile, modifier, plan, requirement
+from gpubind.errors import DocumentError, ToolkitError
 from gpubind.oci import codec
 from gpubind.oci import spec as oci
 from gpubind.operation import compat
@@ -121,3 +121,12 @@ def test_chmod_changes_what_it_looked_at(host: Path) -> None:
 
     perform(host, chmod.Chmod(0o755, ["/dev/dri"]))
     assert stat.S_IMODE(os.stat(host / "root/dev/dri").st_mode) == 0o755
+
+
+def test_many_long_requirements_take_no_longer_than_one() -> None:
+    text = " ".join(["cuda>=1"] * 8000)
+    several = [(f"NVIDIA_REQUIRE_{number}", text) for number in range(200)]
+    began = time.monotonic()
+    with pytest.raises(ToolkitError, match="NVIDIA_REQUIRE_0 and others: longer than 65536"):
+        requirement.check(several, [])
+    assert time.monotonic() - began < 2
