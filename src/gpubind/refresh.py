@@ -226,5 +226,7 @@ def _remember(job: Job, message: str) -> None:
     try:
         data = codec.encode({"time": time.time(), "message": message})
         folder.write(parent, f"{job.name}.failed", data)
+    except OSError:
+        return  # a full disk, say: why the generator failed is what must be told
     finally:
         os.close(parent)

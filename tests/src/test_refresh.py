@@ -187,6 +187,12 @@ def test_a_failure_is_remembered_for_a_moment(place: Path) -> None:
     assert runs(place) == 1
 
 
+def test_a_failure_that_cannot_be_remembered_is_told_all_the_same(place: Path) -> None:
+    trees.build(place, {"/state/compile.failed/x": "in the way"})
+    with pytest.raises(ToolkitError, match="no good"):
+        run(place, "import sys\nsys.exit('no good')")
+
+
 def remembered(place: Path, moment: float) -> None:
     file = place / "state/compile.failed"
     file.write_text(json.dumps({"time": moment, "message": "old"}))
