@@ -39,11 +39,11 @@ def tell(root: Root, operation: LdCache, first: Sequence[ldcache.Entry], done: l
     flags32 = ldcache.FLAGS["i386"]
     entries += [ldcache.Entry(*_named(path), flags32) for path in operation.libraries32]
     folders = [os.fsencode(name) for name in operation.folders]
-    etc = root.make_folders("/etc")
+    etc = root.make_folders("/etc", own=True)
     try:
         _merge(root, etc, entries, folders, done)
         _conf(root, etc, done)
-        confd = root.make_folders("/etc/ld.so.conf.d")
+        confd = root.make_folders("/etc/ld.so.conf.d", own=True)
         try:
             new = ldsoconf.drop_in(folders)
             _put(confd, DROP_IN.rpartition("/")[2], new, _old(root, DROP_IN), done)

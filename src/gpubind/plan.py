@@ -19,6 +19,11 @@ CACHE = "/etc/ld.so.cache"
 CONF = "/etc/ld.so.conf"
 DROP_IN = "/etc/ld.so.conf.d/00-gpubind.conf"
 
+_DENIED = {
+    errno.EROFS: ("container's root is read-only", "ROOT-READONLY"),
+    errno.EXDEV: ("container has the host's own folder", "ROOT-HOST"),
+}
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,12 +103,13 @@ def ready(operations: Iterable[Operation]) -> None:
 def perform(root: Root, operations: Iterable[Operation], notes: list[str]) -> list[str]:
     """Do the operations in a root, in order; give one line for each thing that changed.
 
-    Doing them twice changes nothing the second time. What is best effort and fails, and what a
-    read-only root lacks, is left out and named in `notes`: the container starts. Raises
+    Doing them twice changes nothing the second time. What is best effort and fails, what a
+    read-only root lacks, and what would change a folder of the host's that a volume put there, is
+    left out and named in `notes`: the container starts. Raises
     ToolkitError naming what could not be done; what was done before stays, each part whole.
     """
     done: list[str] = []
-    denied: list[str] = []
+    denied: dict[int, list[str]] = {}
     first: list[ldcache.Entry] = []
     folders: dict[str, int] = {}
     try:
@@ -118,16 +124,17 @@ def perform(root: Root, operations: Iterable[Operation], notes: list[str]) -> li
                 else:
                     first += operation.do(root, done, notes)
             except OSError as error:
-                if error.errno == errno.EROFS:
-                    denied.append(str(operation))
+                if error.errno in _DENIED:
+                    denied.setdefault(error.errno, []).append(str(operation))
                 else:
                     _failed(operation, error, notes)
     finally:
         for fd in folders.values():
             os.close(fd)
-    if denied:
-        more = f" and {len(denied) - 1} more" if denied[1:] else ""
-        notes.append(f"container's root is read-only, left out: {denied[0]}{more} [ROOT-READONLY]")
+    for number, (lacking, *rest) in denied.items():
+        why, identifier = _DENIED[number]
+        more = f" and {len(rest)} more" if rest else ""
+        notes.append(f"{why}, left out: {lacking}{more} [{identifier}]")
     return done
 
 
@@ -144,6 +151,6 @@ def _link(root: Root, operation: Link, folders: dict[str, int], done: list[str])
     if not sound or base in ("", ".", ".."):
         raise UsageError(f"{operation.link!r} is no name for a link", identifier="ARG-LINK")
     if head not in folders:
-        folders[head] = root.make_folders(head or "/")
+        folders[head] = root.make_folders(head or "/", own=True)
     if folder.symlink(folders[head], operation.target, base):
         done.append(str(operation))

@@ -157,19 +157,22 @@ class Root:
             raise RootEscapeError(path, self.path)
         return path[len(self.path) :] or "/"
 
-    def make_folders(self, name: str, mode: int = 0o755) -> int:
+    def make_folders(self, name: str, mode: int = 0o755, *, own: bool = False) -> int:
         """Give an O_PATH descriptor of the folder `name`, made with its parents where absent.
 
-        A new folder gets the owner of the folder it is made in. Raises OSError, EEXIST where a
-        dangling link stands in the way.
+        A new folder gets the owner of the folder it is made in. Raises OSError: EEXIST where a
+        dangling link stands in the way; with `own`, EXDEV where the folder is the host's of that
+        name, which a volume can put into a container.
         """
         name = name.rstrip("/")
         try:
-            return self.open(name or "/", _FOLDER)
+            found = self.open(name or "/", _FOLDER)
         except FileNotFoundError:
             pass
+        else:
+            return _own(found, name) if own else found
         head, _, base = name.rpartition("/")
-        parent = self.make_folders(head, mode)
+        parent = self.make_folders(head, mode, own=own)
         try:
             folder.make(parent, base, mode)
             return os.open(base, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
@@ -235,6 +238,21 @@ def _cut(trail: list[int], names: list[str], kept: int) -> None:
     del names[kept:]
     while len(trail) > kept + 1:
         os.close(trail.pop())
+
+
+def is_host(fd: int, name: str) -> bool:
+    """Tell whether what is open is the host's own of that name, which a volume can put there."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(name or "/"))
+    except OSError:
+        return False  # the host has none
+
+
+def _own(fd: int, name: str) -> int:
+    if not is_host(fd, name):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EXDEV, "is the host's own folder", name)
 
 
 def _bound(links: int) -> None:

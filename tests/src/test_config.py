@@ -168,7 +168,7 @@ def test_row34_a_users_folder_counts_for_the_user_and_never_for_root(tmp_path: P
     home = {"XDG_CONFIG_HOME": str(tmp_path)}
     users = [f"{tmp_path}/gpubind/config.toml", f"{tmp_path}/nvidia-container-runtime/config.toml"]
     program = (
-        "import os, sys; os.setuid(65534); from gpubind import config; "
+        "import os, sys; from gpubind import config, userns; os.setuid(65534); "
         "print(*config.places('/e', {'XDG_CONFIG_HOME': sys.argv[1]}, ''))"
     )
     if os.geteuid() == 0:

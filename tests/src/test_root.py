@@ -239,3 +239,17 @@ def test_a_descriptor_is_reopened_whatever_its_name_has_become(tmp_path: Path) -
     assert os.read(again, 9) == b"first"
     os.close(again)
     os.close(fd)
+
+
+@pytest.mark.parametrize("name", ["/etc", "/usr/lib", "/"])
+def test_the_hosts_own_folder_is_not_given_to_be_changed(name: str) -> None:
+    with Root("/") as root, pytest.raises(OSError, match="is the host's own folder") as caught:
+        root.make_folders(name, own=True)
+    assert caught.value.errno == errno.EXDEV
+
+
+def test_a_folder_of_a_name_the_host_has_is_the_containers(host: Path) -> None:
+    with Root(str(host / "root")) as root:
+        for _ in range(2):
+            os.close(root.make_folders("/etc/ld.so.conf.d", own=True))
+    assert (host / "root/etc/ld.so.conf.d").is_dir()

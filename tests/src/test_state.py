@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 STATE = """
 import os, sys
 sys.path.insert(0, {src!r})
+from gpubind import registry, userns  # first: the checkout may be closed to the user
 os.setgroups([])
 os.setgid({user})
 os.setuid({user})
-from gpubind import registry
 print(registry.state({shared!r}))
 """
 

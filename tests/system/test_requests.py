@@ -138,6 +138,19 @@ def test_a_mount_that_hides_the_library_cache(shim: LowLevel) -> None:
     assert done.stdout == FINE
 
 
+def test_a_volume_that_is_the_hosts_own_etc_stays_as_it_is(shim: LowLevel) -> None:
+    def change(config: dict[str, Any]) -> None:
+        etc = {"destination": "/etc", "type": "bind", "source": "/etc", "options": ["rbind", "rw"]}
+        config["mounts"].append(etc)
+
+    look = ("sh", "-c", "sha256sum /etc/ld.so.cache; ls -l /etc/ld.so*")
+    before = shim.place.run(*look).stdout
+    words = ("sh", "-c", "probe open /dev/nvidia0; probe open /etc/ld.so.conf.d/00-gpubind.conf")
+    done = shim.run(*words, environment=variables("0"), change=change)
+    assert done.stdout == "/dev/nvidia0: allowed\n/etc/ld.so.conf.d/00-gpubind.conf: ENOENT\n"
+    assert shim.place.run(*look).stdout == before
+
+
 def test_a_user_namespace(shim: LowLevel) -> None:
     def change(config: dict[str, Any]) -> None:
         config["linux"]["namespaces"].append({"type": "user"})

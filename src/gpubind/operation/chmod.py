@@ -7,7 +7,7 @@ import os
 import stat
 
 from gpubind.errors import UsageError
-from gpubind.root import reopened
+from gpubind.root import is_host, reopened
 
 NAME = "chmod"
 OPTIONS = ("--mode", "--path")
@@ -57,7 +57,9 @@ class Chmod:
             finally:
                 os.close(seen)
             try:
-                if stat.S_IMODE(os.fstat(fd).st_mode) != self.mode:
+                if is_host(fd, path):
+                    notes.append(f"chmod: {path} is the host's own")
+                elif stat.S_IMODE(os.fstat(fd).st_mode) != self.mode:
                     os.fchmod(fd, self.mode)
                     done.append(f"chmod {self.mode:o} {path}")
             finally:

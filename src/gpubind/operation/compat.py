@@ -185,7 +185,7 @@ def _put(root: Root, data: bytes, done: list[str]) -> None:
             return
     except OSError:
         pass  # absent, or not a file: replaced
-    parent = root.make_folders(head)
+    parent = root.make_folders(head, own=True)
     try:
         folder.write(parent, base, data)
     finally:

@@ -54,7 +54,7 @@ class ApplicationProfile:
         if not data or _old(root) == data:
             return []
         head, _, base = FILE.rpartition("/")
-        parent = root.make_folders(head, 0o555)
+        parent = root.make_folders(head, 0o555, own=True)
         try:
             folder.write(parent, base, data, 0o444)
         finally:
