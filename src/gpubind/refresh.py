@@ -7,6 +7,7 @@ starts do not run a hundred generators that fail.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found] # as in `runtime`
 import os
 import time
 
@@ -168,6 +169,7 @@ def _spawn(words: list[str], limit_s: float) -> tuple[int, str]:
             {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
             file_actions=[*actions, *closing],
             setpgroup=0,
+            setsigdef=(_signal.SIGPIPE, _signal.SIGXFSZ),  # Python ignores them, and its children
         )
         status, text = _wait(child, reader, limit_s)
     except OSError as error:

@@ -6,6 +6,7 @@ Every other call goes through as it came; what a call does not need is not impor
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found] # `signal` costs 3 ms: it makes enums
 import os
 import sys
 
@@ -60,7 +61,13 @@ def _settings(read: Arguments, log: Log) -> Config:
 
 
 def become(program: str, words: list[str]) -> None:
-    """Replace this process by a program. Raises ToolkitError naming it where it can't be run."""
+    """Replace this process by a program. Raises ToolkitError naming it where it can't be run.
+
+    Python ignores two signals, and what is ignored stays so beyond execve(2): they are given back,
+    or a container's processes would not end when nobody reads their output.
+    """
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
     try:
         os.execv(program, [program, *words])  # noqa: S606 - becoming runc is the purpose
     except OSError as error:

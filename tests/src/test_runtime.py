@@ -247,3 +247,9 @@ def test_specs_that_cannot_be_compiled_start_nothing(
     status, _, said = stale(prefix, generator)
     assert (status, said.count("\n"), prefix.called()) == (1, 1, [])
     assert message in said
+
+
+def test_the_runtime_gets_its_signals_as_the_engine_gave_them(prefix: Prefix) -> None:
+    prefix.runtime("#!/bin/sh\n/usr/bin/grep ^SigIgn: /proc/self/status\n")
+    done = prefix.start("gpubind-runtime", ["state", "x"])
+    assert done.stdout.split() == [b"SigIgn:", b"0" * 16]
