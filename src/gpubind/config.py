@@ -166,7 +166,8 @@ def locate(
 ) -> str:
     """Give the file the settings are read from: the first of `places` that is there, else ours.
 
-    Raises ToolkitError where the environment names one that is not there.
+    Raises ToolkitError where the environment names one that is not there, or makes root read one
+    that others can write.
     """
     named = (environ or {}).get("NVIDIA_CTK_CONFIG_FILE_PATH", "")
     if named:
@@ -174,6 +175,12 @@ def locate(
             raise ToolkitError(
                 f"{named}: no such file, but NVIDIA_CTK_CONFIG_FILE_PATH names it",
                 identifier="CONFIG-READ",
+            )
+        if os.geteuid() == 0 and not _is_closed(named, os.stat(named)):
+            raise ToolkitError(
+                f"{named}: others than root can write it, and NVIDIA_CTK_CONFIG_FILE_PATH names it",
+                identifier="CONFIG-READ",
+                hint="chown it to root and let nobody else write it: it names programs root runs",
             )
         return named
     known = places(etc, environ, peer)
@@ -234,17 +241,22 @@ def trusted(file: str) -> dict[str, Any] | None:
     except OSError:
         return None
     try:
-        status = os.fstat(fd)
-        if status.st_mode & 0o022:
+        if not _is_closed(file, os.fstat(fd)):
             return None
-        if status.st_uid not in (0, os.geteuid()):
-            from gpubind import userns
-
-            if not userns.is_hosts(file, status.st_uid):
-                return None
         value = codec.decode(contents(fd, file), file)
     except (OSError, DocumentError):
         return None
     finally:
         os.close(fd)
     return value if isinstance(value, dict) else None
+
+
+def _is_closed(file: str, status: os.stat_result) -> bool:
+    """Tell whether only root and the caller can write a file."""
+    if status.st_mode & 0o022:
+        return False
+    if status.st_uid in (0, os.geteuid()):
+        return True
+    from gpubind import userns
+
+    return userns.is_hosts(file, status.st_uid)

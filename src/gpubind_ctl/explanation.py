@@ -61,7 +61,8 @@ def lines(
     """Give a line for all that `spec` adds to a container for `devices` and capabilities."""
     root = (spec["driver"] or {}).get("root", "/")
     below = f", driver root {root}" if root != "/" else ""
-    yield f"from {spec['path']}: {spec['kind']}={','.join(devices) or 'none'}{below}"
+    source = spec["path"] or "the driver as it is now"
+    yield f"from {source}: {spec['kind']}={','.join(devices) or 'none'}{below}"
     edits = modifier.edits(spec, devices, wanted)
     yield from _items(edits, root)
     operations = modifier.operations(spec, devices, wanted, facts)

@@ -11,6 +11,7 @@ import pytest
 import trees
 
 from gpubind import config
+from gpubind.errors import ToolkitError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,3 +76,17 @@ def test_a_twin_that_others_may_write_is_not_read(tmp_path: Path, mode: int) -> 
     os.chmod(tmp_path / "state/config.json", mode)
     found = config.load(f"{tmp_path}/etc", f"{tmp_path}/state", peer="")
     assert not found.flag(config.DISABLE_REQUIRE)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("owner", "mode"), [(0, 0o666), (0, 0o620), (12345, 0o600)])
+def test_root_reads_no_named_file_that_others_can_write(
+    tmp_path: Path, owner: int, mode: int
+) -> None:
+    file = trees.build(tmp_path, {"/config.toml": "disable-require = true\n"}) + "/config.toml"
+    named = {"NVIDIA_CTK_CONFIG_FILE_PATH": file}
+    assert config.locate(environ=named) == file
+    os.chmod(file, mode)
+    os.chown(file, owner, owner)
+    with pytest.raises(ToolkitError, match="others than root can write it"):
+        config.locate(environ=named)
