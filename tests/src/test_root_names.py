@@ -13,36 +13,7 @@ from gpubind.errors import RootEscapeError
 from gpubind.root import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-CHAIN: trees.Tree = {f"/chain/{step}": f"-> {step + 1}" for step in range(41)} | {
-    "/chain/41": "end"
-}
-TREE: trees.Tree = {
-    "/secret": "inside",
-    "/usr/lib/x": "library",
-    "/lib": "-> usr/lib",
-    "/absolute": "-> /usr/lib",
-    "/up": "-> ../../../../usr/lib",
-    "/out": "-> /proc/self/root/secret",
-    "/loop": "-> loop2",
-    "/loop2": "-> loop",
-    "/dangling": "-> /nowhere/at/all",
-    "/a/b/c/back": "-> ../../../secret",
-    "/a/b/c/absolute": "-> /usr/lib",
-    "/empty": trees.FOLDER,
-    **CHAIN,
-}
-
-
-@pytest.fixture(params=[False, True], ids=["openat2", "walking"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Root]:
-    (tmp_path / "secret").write_text("outside")
-    path = trees.build(tmp_path / "root", TREE)
-    with Root(path, walking=request.param) as made:
-        yield made
-        assert made.walking is request.param, "openat2 was given up"
 
 
 def test_inner_takes_the_root_off(tmp_path: Path) -> None:
