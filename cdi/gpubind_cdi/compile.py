@@ -9,14 +9,13 @@ it unusable until one of them goes.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
 import gpubind
 from gpubind.config import DEFAULTS
 from gpubind.errors import DocumentError, printable
-from gpubind_cdi import document, names, sidecar, sources, validate
+from gpubind_cdi import document, files, names, sidecar, sources, validate
 from gpubind_cdi.model import Spec
 
 if TYPE_CHECKING:
@@ -195,19 +194,4 @@ def put(folder: str, name: str, value: object) -> None:
     import json
 
     data = json.dumps(value, separators=(",", ":"), default=str).encode()  # str: dates of TOML
-    temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o644)
-    try:
-        try:
-            os.fchmod(fd, 0o644)
-            with open(fd, "wb", closefd=False) as file:
-                file.write(data)
-        finally:
-            os.close(fd)
-        os.rename(temporary, f"{folder}/{name}")
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    files.put(f"{folder}/{name}", data)

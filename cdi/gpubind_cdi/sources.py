@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpubind import config, configfile, root, userns
+from gpubind import config, root, userns
 from gpubind_cdi.document import MAX_SIZE
 
 if TYPE_CHECKING:
@@ -95,14 +95,6 @@ def read(path: str, owners: Collection[int]) -> Source:
     except OSError as error:
         return Source(path=path, stamp=stamp, fault=_reason(error))
     return Source(path=path, stamp=stamp, data=data, fault=fault)
-
-
-def config_keys(text: str, name: str = "config.toml") -> dict[str, object]:
-    """Give the keys that an operator's config.toml sets, flat: `section.key` to value.
-
-    Raises ToolkitError for what is no TOML.
-    """
-    return configfile.keys(text, name)
 
 
 def _stamp(path: str) -> Stamp:

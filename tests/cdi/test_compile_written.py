@@ -15,7 +15,7 @@ from gpubind_cdi import sources
 from spec_folders import compiled, lay
 
 from gpubind import config as core_config
-from gpubind import registry
+from gpubind import configfile, registry
 from gpubind.errors import ToolkitError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def test_the_operator_s_keys_are_written_with_their_stamp(tmp_path: Path) -> Non
     file = tmp_path / "config.toml"
     file.write_text('[nvidia-container-runtime]\nruntimes = ["crun"]\nday = 2026-01-01\n')
     known = {str(file): core_config.stamp(str(file))}
-    keys = sources.config_keys(file.read_text())
+    keys = configfile.keys(file.read_text(), str(file))
     found = compiling.compiled(keys, [], f"{tmp_path}/none", stamps=known)
     compiling.write(f"{tmp_path}/state", found, str(file))
     settings = core_config.load(str(tmp_path), f"{tmp_path}/state")
@@ -87,7 +87,7 @@ def test_a_registry_that_cannot_be_put_leaves_nothing_behind(tmp_path: Path) -> 
 
 def test_keys_of_a_config_are_flat() -> None:
     text = "disable-require = true\n[features]\na.b = 1\n[x.y]\nz = [1, 2]\n"
-    assert sources.config_keys(text) == {
+    assert configfile.keys(text, "config.toml") == {
         "disable-require": True,
         "features.a.b": 1,
         "x.y.z": [1, 2],
@@ -97,6 +97,6 @@ def test_keys_of_a_config_are_flat() -> None:
 @pytest.mark.parametrize("text", ["a = ", "a = 1\na = 2", f"a = {'[' * 5000}", "\0"])
 def test_what_is_no_toml_is_refused(text: str) -> None:
     with pytest.raises(ToolkitError) as caught:
-        sources.config_keys(text, "/etc/gpubind/config.toml")
+        configfile.keys(text, "/etc/gpubind/config.toml")
     assert str(caught.value).startswith("/etc/gpubind/config.toml: ")
     assert caught.value.identifier == "CONFIG-TOML"
