@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import driver_roots
 from driver_roots import LIBRARIES, VERSION, Char, Known, lib
-from gpubind_cdi.generate import Generated, Options, generate
+from gpubind_cdi.generate import Generated, generate
+from gpubind_cdi.modes.mode import Options
 
 from gpubind.root import Root
 

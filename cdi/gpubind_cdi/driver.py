@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gpubind.root import Root
+    from gpubind_cdi.modes.mode import Host
 
 VERSION = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){1,3}", re.ASCII)
 KERNEL_FILE = "/proc/driver/nvidia/version"
@@ -40,6 +41,19 @@ class Driver:
     version: str
     machine: str
     folders: tuple[library.Folder, ...]
+
+
+def look(host: Host, search: Sequence[str] = ()) -> Driver:
+    """Give the driver of a host; `search` replaces the usual folders. Errors as for `version`."""
+    folders = library.folders(host.root, search)
+    return Driver(
+        root=host.root,
+        dev_root=host.dev_root,
+        system=host.system,
+        version=version(host.root, host.system, folders, host.gpus.driver_version()),
+        machine=host.machine,
+        folders=folders,
+    )
 
 
 def holds_system(root: Root) -> bool:

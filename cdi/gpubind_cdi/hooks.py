@@ -44,16 +44,17 @@ def wanted(disabled: Collection[str], enabled: Collection[str]) -> tuple[str, ..
     return tuple(name for name in NAMES if name in usual or name in enabled)
 
 
-def shared(names: Collection[str], version: str) -> tuple[plan.Operation, ...]:
-    """Give what every container needs besides links and loader entries; `version`: the driver's."""
-    operations: list[plan.Operation] = []
-    if compat.NAME in names:
-        operations.append(compat.CudaCompat(version, ""))
-    if profile.NAME in names:
-        operations.append(profile.ApplicationProfile())
-    if params.NAME in names:
-        operations.append(params.MaskParams())
-    return tuple(operations)
+def usual(version: str) -> tuple[plan.Special, ...]:
+    """Give what a container with GPUs needs besides links and loader entries.
+
+    `version` is the driver's.
+    """
+    return compat.CudaCompat(version, ""), profile.ApplicationProfile(), params.MaskParams()
+
+
+def name(operation: plan.Special) -> str:
+    """Give the name of the hook that does an operation."""
+    return operation.words()[0]
 
 
 def own(names: Collection[str], found: Found) -> tuple[plan.Operation, ...]:

@@ -23,8 +23,9 @@ from gpubind_cdi import generate, libraries, sidecar, simulated, sources
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from gpubind_cdi.generate import Generated, Options
+    from gpubind_cdi.generate import Generated
     from gpubind_cdi.gpu import GpuSource
+    from gpubind_cdi.modes.mode import Options
 
     Signs = dict[str, dict[str, Any]]
 

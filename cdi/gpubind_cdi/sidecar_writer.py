@@ -6,15 +6,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpubind import VERSION
-from gpubind_cdi import sidecar
+from gpubind_cdi import hooks, sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gpubind_cdi.discover.found import Entry, Found, Link
-    from gpubind_cdi.driver import Driver
-    from gpubind_cdi.gpu import Gpu, GpuSource
+    from gpubind_cdi.gpu import Gpu
     from gpubind_cdi.libraries import Use
+    from gpubind_cdi.modes.mode import Described
 
 
 def tied(facts: Mapping[str, Any], spec: str, data: bytes) -> dict[str, Any]:
@@ -22,31 +22,30 @@ def tied(facts: Mapping[str, Any], spec: str, data: bytes) -> dict[str, Any]:
     return {"format": sidecar.FORMAT, "spec": spec, "sha256": sidecar.digest(data), **facts}
 
 
-def document(
-    driver: Driver,
-    source: GpuSource,
-    common: Found,
-    devices: Mapping[tuple[str, ...], Found],
-    operations: Sequence[str],
-) -> dict[str, Any]:
-    """Give the document of a spec before it is tied; `devices` maps a device's names to its find.
+def document(root: str, described: Described, names: Sequence[str]) -> dict[str, Any]:
+    """Give the document of a spec before it is tied; `root` is the driver root.
 
-    `operations` are the names of the spec's hooks. A link of a device names the devices it belongs
-    to, a common one none.
+    `names` are those of the hooks the spec may have. A link of a device names the devices it
+    belongs to, a common one none.
     """
-    every = (common, *devices.values())
+    common, devices, driver = described.common, described.devices, described.driver
     links = [_link(link, ()) for link in common.links]
-    links += [_link(link, names) for names, found in devices.items() for link in found.links]
+    links += [_link(link, known) for known, found in devices.items() for link in found.links]
+    offered = {hooks.LINKS, hooks.CACHE, *map(hooks.name, described.operations)}
     return {
         "generator": f"gpubind {VERSION}",
         "driver": {
-            "version": driver.version,
-            "root": driver.root.path,
-            "cuda": source.cuda_version(),
+            "version": driver.version if driver else "",
+            "root": root,
+            "cuda": described.cuda,
         },
-        "gpus": [_gpu(gpu) for gpu in source.gpus()],
-        "operations": list(operations),
-        "items": {place: _use(use) for found in every for place, use in _items(found)},
+        "gpus": [_gpu(gpu) for gpu in described.gpus],
+        "operations": [name for name in names if name in offered],
+        "items": {
+            place: _use(use)
+            for found in (common, *devices.values())
+            for place, use in _items(found)
+        },
         "links": links,
         "libraries": [_library(entry) for entry in common.entries],
         "folders": list(common.folders),

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from gpubind_cdi import generate, namer, names, version
+from gpubind_cdi.modes.mode import Options
 
 from gpubind.errors import ToolkitError, UsageError
 from gpubind.root import Root
@@ -16,9 +17,6 @@ from gpubind_ctl.simulate import note
 if TYPE_CHECKING:
     from gpubind_cdi.generate import Generated
 
-# The field's modes; those that map to nothing are not available yet.
-MODES = ("auto", "nvml", "csv", "gdrcopy", "gds", "imex", "management", "mofed", "nvswitch", "wsl")
-AVAILABLE = ("auto", "nvml")
 GIDS_SINCE = "0.7.0"
 NO_GPU = "DRV-NO-GPU"
 
@@ -34,7 +32,7 @@ FLAGS: dict[str, dict[str, Any] | None] = {
 }
 
 
-def look(wanted: generate.Options, driver_root: str, dev_root: str) -> Generated:
+def look(wanted: Options, driver_root: str, dev_root: str) -> Generated:
     """Generate from the two roots; errors as for `generate.generate`, OSError for no such root."""
     with Root(driver_root) as root, Root(dev_root) as nodes:
         gpus = sources.of(root, wanted.library_search_paths)
@@ -47,16 +45,8 @@ def look(wanted: generate.Options, driver_root: str, dev_root: str) -> Generated
             raise ToolkitError(error.message, identifier=NO_GPU, hint=said) from None
 
 
-def check(mode: str, ldconfig_path: str | None, hook_path: str) -> None:
-    """Raise UsageError for a mode that is none or not there yet, and for relative programs."""
-    if mode.lower() not in MODES:
-        hint = f"use one of {', '.join(AVAILABLE)}"
-        raise UsageError(f"no discovery mode {mode!r}", identifier="USE-MODE", hint=hint)
-    if mode.lower() not in AVAILABLE:
-        hint = f"use one of {', '.join(AVAILABLE)}"
-        raise UsageError(
-            f"the mode {mode.lower()} is not available yet", identifier="USE-MODE", hint=hint
-        )
+def check(ldconfig_path: str | None, hook_path: str) -> None:
+    """Raise UsageError for programs that are not given by an absolute path."""
     for option, path in (
         ("--nvidia-cdi-hook-path", hook_path),
         ("--ldconfig-path", (ldconfig_path or "/").removeprefix("@")),
@@ -79,12 +69,13 @@ def options(
     feature_flag: tuple[str, ...],
     device_id: tuple[str, ...],
     **plain: Any,
-) -> generate.Options:
+) -> Options:
     """Give the command line as generation's options. Raises UsageError for a wrong one."""
-    fault = names.kind_fault(f"{plain['vendor']}/{plain['device_class']}")
+    kind = f"{plain['vendor'] or 'any'}/{plain['device_class'] or 'any'}"
+    fault = names.kind_fault(kind)
     if fault:
         raise UsageError(fault, identifier="USE-KIND", hint="see --vendor and --class")
-    return generate.Options(
+    return Options(
         device_name_strategies=device_name_strategy or namer.DEFAULT_STRATEGIES,
         library_search_paths=library_search_path,
         config_search_paths=config_search_path,

@@ -256,7 +256,7 @@ def test_options_that_name_nothing_are_bad_usage(
     ("options", "place"),
     [
         ({"vendor": "nvidia..com/x"}, "kind"),
-        ({"device_class": ""}, "kind"),
+        ({"device_class": "-"}, "kind"),
         ({"hook_path": ""}, "hooks[0]"),
     ],
 )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_line import Outcome, gpubind
-from gpubind_cdi import generate, simulated
 from gpubind_cdi import jit as live
+from gpubind_cdi import simulated
+from gpubind_cdi.modes.mode import Options
 
 from gpubind import jit
 from gpubind.errors import ToolkitError
@@ -198,7 +199,7 @@ def described(root: Path, restless: int) -> tuple[int, Any]:
             shutil.rmtree(next((root / "proc/driver/nvidia/gpus").iterdir()))
         return simulated.Simulated(opened)
 
-    found = live.document(generate.Options(), str(root), source)
+    found = live.document(Options(), str(root), source)
     return len(looks), found
 
 
@@ -233,7 +234,7 @@ def test_a_file_of_the_moment_has_the_driver_looked_at_again(node: Path) -> None
             os.chmod(node / "usr/bin/nvidia-smi", 0o755)
         return simulated.Simulated(opened)
 
-    live.document(generate.Options(), str(settled(node)), source)
+    live.document(Options(), str(settled(node)), source)
     assert len(looks) == 2
 
 
@@ -244,5 +245,5 @@ def test_files_of_the_future_are_looked_at_twice(node: Path) -> None:
         looks.append(1)
         return simulated.Simulated(opened)
 
-    live.document(generate.Options(), str(settled(node)), source, clock=lambda: 0)
+    live.document(Options(), str(settled(node)), source, clock=lambda: 0)
     assert len(looks) == 2

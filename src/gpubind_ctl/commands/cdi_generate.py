@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from gpubind_cdi import files
+from gpubind_cdi.modes import table
 
 from gpubind import paths
 from gpubind.errors import ToolkitError
@@ -38,9 +39,9 @@ _ENV = "NVIDIA_CTK_CDI_GENERATE_"
     "--discovery-mode",
     metavar="MODE",
     envvar=f"{_ENV}MODE",
-    default="auto",
+    default=table.AUTO,
     show_default=True,
-    help="How to look for devices: auto or nvml.",
+    help=f"What to describe: {', '.join((table.AUTO, *table.MODES))}.",
 )
 @options.driver_root
 @options.dev_root
@@ -82,18 +83,16 @@ _ENV = "NVIDIA_CTK_CDI_GENERATE_"
     "--vendor",
     "--cdi-vendor",
     envvar=f"{_ENV}VENDOR",
-    default="nvidia.com",
-    show_default=True,
-    help="The vendor in the spec's kind.",
+    default="",
+    help="The vendor in the spec's kind, by default the mode's.",
 )
 @click.option(
     "--class",
     "--cdi-class",
     "device_class",
     envvar=f"{_ENV}CLASS",
-    default="gpu",
-    show_default=True,
-    help="The class in the spec's kind.",
+    default="",
+    help="The class in the spec's kind, by default the mode's.",
 )
 @options.listed(
     "--disable-hook",
@@ -145,7 +144,6 @@ def command(
     *,
     output: str | None,
     form: str | None,
-    mode: str,
     driver_root: str,
     dev_root: str | None,
     ldconfig_path: str | None,
@@ -158,7 +156,7 @@ def command(
 
     Exit status 3: written, but without something required that was not found, which is named.
     """
-    generation.check(mode, ldconfig_path, chosen["hook_path"])
+    generation.check(ldconfig_path, chosen["hook_path"])
     wanted = generation.options(**chosen)
     file = "" if output in (None, "-") else output or ""
     files.place(file or "-", form or "")

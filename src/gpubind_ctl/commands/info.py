@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 from gpubind_cdi import driver as drivers
-from gpubind_cdi import generate
 from gpubind_cdi.discover import shared
+from gpubind_cdi.modes import table
+from gpubind_cdi.modes.mode import Host
 from gpubind_cdi.simulated import Simulated
 
 from gpubind.root import Root
@@ -47,7 +49,10 @@ def command(as_json: bool, driver_root: str, dev_root: str | None) -> Answer:  #
 
 
 def _facts(source: GpuSource, root: Root, nodes: Root, system: Root) -> dict[str, Any]:
-    driver = generate.look(generate.Options(), root, nodes, system, source.driver_version())
+    machine = os.uname().machine
+    host = Host(root=root, dev_root=nodes, system=system, gpus=source, machine=machine)
+    mode, reason = table.resolve(table.AUTO, host)
+    driver = drivers.look(host)
     simulated = source.inventory().profile if isinstance(source, Simulated) else ""
     return {
         "driver": {
@@ -58,7 +63,8 @@ def _facts(source: GpuSource, root: Root, nodes: Root, system: Root) -> dict[str
             "folders": [folder.path for folder in driver.folders if folder.names],
         },
         "simulated": simulated,
-        "mode": "nvml",
+        "mode": mode.name,
+        "mode_reason": reason,
         "capabilities": _capabilities(driver),
         "nodes": {path: nodes.exists(path) for path in NODES},
         "note": note.read(nodes),
@@ -85,7 +91,7 @@ def _text(facts: dict[str, Any]) -> str:
         f"root          {driver['root']}{profile}",
         f"libraries     {', '.join(driver['folders'])}",
         f"capabilities  {', '.join(facts['capabilities'])}",
-        f"mode          {facts['mode']}",
+        f"mode          {facts['mode']}: {facts['mode_reason']}",
         f"nodes         {'absent: ' + ', '.join(absent) if absent else 'all there'}{remark}",
     ]
     for gpu in facts["gpus"]:
