@@ -63,6 +63,14 @@ PURE = (
     "src/gpubind/words.py",
     "cdi/gpubind_cdi/transform/*.py",
     "cdi/gpubind_cdi/version.py",
+    "src/gpubind_ctl/engine/engine.py",
+    "src/gpubind_ctl/engine/place.py",
+    "src/gpubind_ctl/engine/jsontext.py",
+    "src/gpubind_ctl/engine/unit.py",
+    "src/gpubind_ctl/engine/docker.py",
+    "src/gpubind_ctl/engine/podman.py",
+    "src/gpubind_ctl/engine/containerd*.py",
+    "src/gpubind_ctl/engine/crio*.py",
 )
 IMPURE = {
     *("ctypes", "fcntl", "glob", "io", "mmap", "multiprocessing", "os", "pathlib", "posix"),
