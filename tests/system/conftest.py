@@ -10,7 +10,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
-from system import debian, host, images, nodes, roots
+from system import debian, host, images, newer, nodes, roots
 from system.engines import containerd, docker, low_level, podman
 from system.place import Place
 
@@ -59,6 +59,22 @@ def image(minimal_root: str) -> str:
 def place() -> Iterator[Place]:
     """A private place for runtimes that are driven by hand."""
     with Place() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def newer_root() -> str:
+    """A system with engines newer than the machine's."""
+    try:
+        return newer.root()
+    except debian.UnavailableError as error:
+        pytest.skip(f"no Debian sid: {error}")
+
+
+@pytest.fixture(scope="session")
+def newer_place(newer_root: str) -> Iterator[Place]:
+    """A private place with the newer engines and their Python."""
+    with Place(root=newer_root) as made:
         yield made
 
 

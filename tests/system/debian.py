@@ -99,12 +99,16 @@ def _one_line(line: str) -> Source:
 
 
 def archive_lines(release: str, components: Sequence[str]) -> str:
-    """Give apt source lines for a release, from the archives the machine uses for its own."""
+    """Give apt source lines for a release, from the archives the machine uses for its own.
+
+    sid has neither updates nor security updates beside it.
+    """
     own = codename()
+    beside = () if release == "sid" else (f"{own}-security", f"{own}-updates")
     lines = ""
     for source in sources():
         for suite in source.suites:
-            if suite in (own, f"{own}-security", f"{own}-updates") and "main" in source.components:
+            if suite in (own, *beside) and "main" in source.components:
                 lines += source.line(suite.replace(own, release, 1), components)
     if not lines:
         raise UnavailableError(f"no Debian archive among the machine's package sources ({own=})")
@@ -185,7 +189,9 @@ def _command(*words: str, cwd: str | None = None) -> str:
         timeout=300,
     )
     if done.returncode:
-        raise UnavailableError(f"{words[0]} ended with {done.returncode}: {done.stderr.strip()}")
+        told = [line for line in done.stderr.splitlines() if line.startswith("E:")]
+        why = " ".join(told) or done.stderr.strip()
+        raise UnavailableError(f"{words[0]} ended with {done.returncode}: {why}")
     return done.stdout
 
 
@@ -205,12 +211,13 @@ def unpack(packages: Sequence[str], root: str) -> None:
         assert archive.wait() == 0
 
 
-def strap(root: str, names: Sequence[str]) -> None:
-    """Make a root of the machine's own release: these packages and what they depend on."""
+def strap(root: str, names: Sequence[str], release: str = "") -> None:
+    """Make a root of a release, by default the machine's own: these packages and what they need."""
+    release = release or codename()
     _command(
-        *("/usr/bin/mmdebstrap", "--mode=root", "--variant=extract", "--quiet"),
+        *("/usr/bin/mmdebstrap", "--mode=root", "--variant=extract"),
         f"--include={','.join(names)}",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-        *[f"--aptopt={setting}" for setting in relaxed()],
-        *(codename(), root, *archive_lines(codename(), ["main"]).splitlines()),
+        *['--aptopt={} "{}"'.format(*setting.split("=")) for setting in relaxed()],
+        *(release, root, *archive_lines(release, ["main"]).splitlines()),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,11 +34,20 @@ def _shared() -> list[str]:
     return [checkout, os.path.realpath(tempfile.gettempdir())]
 
 
+def _child(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:
+    """Give the one child of unshare or nsenter, which wait for what they started."""
+    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as stream:
+        return int(stream.read())
+
+
 class Place:
     """A running private place; use as a context manager."""
 
-    def __init__(self, layout: str = "machine") -> None:
-        """Start the place; layout "unified" shows cgroup version 2 alone, "machine" all."""
+    def __init__(self, layout: str = "machine", root: str = "/") -> None:
+        """Start the place; layout "unified" shows cgroup version 2 alone, "machine" all.
+
+        `root` is a folder with another system, which the place sees with a layer over it in memory.
+        """
         cgroups.remove_stale(PREFIX)
         self.daemons: list[subprocess.Popen[bytes]] = []
         mounted = cgroups.hierarchies()
@@ -45,7 +55,7 @@ class Place:
         shown = [f"{one.fstype}:{one.options}:{one.where}" for one in mounted]
         if layout == "unified":
             shown = ["cgroup2::/sys/fs/cgroup"]
-        self.init = self._started(shown)
+        self.init = self._started(root, shown)
         # Where version 2 is all that is shown, processes live in a folder of it, see place_init.
         leaf = "init" if shown[0].endswith(":/sys/fs/cgroup") else ""
         self.joined = [
@@ -56,18 +66,16 @@ class Place:
         if self.init.stdout.readline() != "ready\n":
             self.close()
             raise RuntimeError("the private place did not come up; its error stands above")
-        children = f"/proc/{self.init.pid}/task/{self.init.pid}/children"
-        with open(children, encoding="ascii") as stream:
-            self.pid = int(stream.read())
+        self.pid = _child(self.init)
 
-    def _started(self, shown: Sequence[str]) -> subprocess.Popen[str]:
+    def _started(self, root: str, shown: Sequence[str]) -> subprocess.Popen[str]:
         """Start the first process; `shown` are the cgroup mounts it makes."""
         words = [
             *self._join([os.path.join(folder, "cgroup.procs") for folder in self.folders]),
             *("/usr/bin/unshare", "--mount", "--propagation", "private", "--net", "--ipc", "--pid"),
             *("--cgroup", "--fork", "--kill-child=KILL", "--mount-proc"),
             *(sys.executable, "-IS", os.path.join(os.path.dirname(__file__), "place_init.py")),
-            *(os.readlink("/proc/self/ns/mnt"), ":".join(_shared()), *shown),
+            *(os.readlink("/proc/self/ns/mnt"), ":".join(_shared()), root, *shown),
         ]
         return subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT, text=True
@@ -91,7 +99,7 @@ class Place:
         values = [
             f"{key}={value}" for key, value in (ENVIRONMENT | dict(environment or {})).items()
         ]
-        enter = ["/usr/bin/nsenter", f"--target={self.pid}", *namespaces, "--wd=/", "--"]
+        enter = ["/usr/bin/nsenter", f"--target={self.pid}", *namespaces, "--wdns=/", "--"]
         return [*self._join(self.joined), *enter, "/usr/bin/env", "-i", *values, *command]
 
     def run(
@@ -132,6 +140,12 @@ class Place:
             )
         self.daemons.append(daemon)
         return daemon
+
+    @staticmethod
+    def stop(daemon: subprocess.Popen[bytes]) -> None:
+        """Ask a daemon to end and wait until it has."""
+        os.kill(_child(daemon), signal.SIGTERM)
+        daemon.wait(30)
 
     def close(self) -> None:
         """Kill everything in the place and remove its cgroups."""

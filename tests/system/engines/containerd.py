@@ -35,28 +35,38 @@ COUNTER = itertools.count()
 
 
 class Containerd:
-    """A running containerd with the image."""
+    """A running containerd with the image.
+
+    `config` is the file that it reads: one without CRI, where none of the place is named.
+    """
 
     name = "containerd"
 
-    def __init__(self, place: Place, archive: str, scratch: str) -> None:
+    def __init__(self, place: Place, archive: str, scratch: str, config: str = "") -> None:
         self.place = place
+        self.config = config or f"{FOLDER}/config.toml"
         self.log = os.path.join(scratch, "containerd.log")
         place.run("mkdir", "-p", FOLDER)
-        place.run("sh", "-c", f"printf %s {shlex.quote(CONFIG)} > {FOLDER}/config.toml")
-        self.daemon = place.start(
-            "/usr/bin/containerd", f"--config={FOLDER}/config.toml", log=self.log
-        )
-        self._wait()
+        if not config:
+            place.run("sh", "-c", f"printf %s {shlex.quote(CONFIG)} > {self.config}")
+        self.start()
         self.call("images", "import", "--snapshotter=overlayfs", archive)
 
-    def _wait(self) -> None:
+    def start(self) -> None:
+        """Start the daemon, and wait until it answers."""
+        self.daemon = self.place.start(
+            "/usr/bin/containerd", f"--config={self.config}", log=self.log
+        )
         deadline = time.monotonic() + 60
         while self.call("version", status=None).returncode:
             if self.daemon.poll() is not None or time.monotonic() > deadline:
                 with open(self.log, encoding="utf-8") as stream:
                     raise AssertionError(f"containerd does not answer:\n{stream.read()}")
             time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Stop the daemon and wait for its end; the image stays."""
+        self.place.stop(self.daemon)
 
     def call(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run a ctr command."""

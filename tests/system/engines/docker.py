@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
     from system.place import Place
 
-SOCKET = "unix:///run/docker-tests/docker.sock"
+FOLDER = "/run/docker-tests"
+SOCKET = f"unix://{FOLDER}/docker.sock"
+CONFIG = f"{FOLDER}/daemon.json"
 DAEMON = (
     "/usr/sbin/dockerd",
-    "--config-file=/run/docker-tests/daemon.json",
-    "--data-root=/run/docker-tests/data",
-    "--exec-root=/run/docker-tests/exec",
-    "--pidfile=/run/docker-tests/docker.pid",
+    f"--data-root={FOLDER}/data",
+    f"--exec-root={FOLDER}/exec",
+    f"--pidfile={FOLDER}/docker.pid",
     f"--host={SOCKET}",
     "--storage-driver=overlay2",
     "--exec-opt=native.cgroupdriver=cgroupfs",
     *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"),
-    "--oom-score-adjust=0",
 )
 
 
@@ -36,6 +36,7 @@ class Docker:
     """A running dockerd with the image; `runtimes` besides runc: name to program.
 
     `environment` is the daemon's, beside the usual; it looks for its hook on PATH when it starts.
+    `config` is the file that it reads: one with the runtimes, where none of the place is named.
     """
 
     name = "docker"
@@ -47,24 +48,36 @@ class Docker:
         scratch: str,
         runtimes: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
+        config: str = CONFIG,
     ) -> None:
-        self.place = place
+        self.place, self.config, self.environment = place, config, environment
         self.log = os.path.join(scratch, "dockerd.log")
-        settings = {"runtimes": {key: {"path": path} for key, path in (runtimes or {}).items()}}
-        place.run("mkdir", "-p", "/run/docker-tests")
-        text = shlex.quote(json.dumps(settings))
-        place.run("sh", "-c", f"printf %s {text} > /run/docker-tests/daemon.json")
-        self.daemon = place.start(*DAEMON, log=self.log, environment=environment)
-        self._wait()
+        self.version = place.run("/usr/bin/docker", "--version").stdout.split()[2].split("+")[0]
+        place.run("mkdir", "-p", FOLDER)
+        if config == CONFIG:
+            settings = {"runtimes": {key: {"path": path} for key, path in (runtimes or {}).items()}}
+            text = shlex.quote(json.dumps(settings))
+            place.run("sh", "-c", f"printf %s {text} > {CONFIG}")
+        self.start()
         self.call("load", "--quiet", "--input", archive)
 
-    def _wait(self) -> None:
+    def start(self) -> None:
+        """Start the daemon, and wait until it answers."""
+        # By default docker before 25 sets another score, which takes a capability.
+        before_25 = int(self.version.split(".")[0]) < 25
+        options = ["--oom-score-adjust=0"] if before_25 else []
+        words = (*DAEMON, f"--config-file={self.config}", *options)
+        self.daemon = self.place.start(*words, log=self.log, environment=self.environment)
         deadline = time.monotonic() + 60
         while self.call("version", status=None).returncode:
             if self.daemon.poll() is not None or time.monotonic() > deadline:
                 with open(self.log, encoding="utf-8") as stream:
                     raise AssertionError(f"dockerd does not answer:\n{stream.read()}")
             time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Stop the daemon and wait for its end; the image stays."""
+        self.place.stop(self.daemon)
 
     def call(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run a docker command; Debian's client, whatever else is on PATH."""
