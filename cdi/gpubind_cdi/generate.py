@@ -30,7 +30,7 @@ class Generated:
 
     `mode` is the one that described the host, `reason` why it was that. `missing` is required and
     not there, or a GPU that was left out: generation was partial. `explain_missing` is what a
-    healthy host may lack; `left_out` what `cdi_version_max` cost.
+    healthy host may lack; `left_out` what `cdi_version_max` cost; `notes` what was chosen and why.
     """
 
     spec: Spec
@@ -40,6 +40,7 @@ class Generated:
     missing: tuple[Missing, ...] = ()
     explain_missing: tuple[Missing, ...] = ()
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def generate(
@@ -72,6 +73,7 @@ def generate(
         missing=tuple(dict.fromkeys(one for one in absent if one.required)),
         explain_missing=tuple(dict.fromkeys(one for one in absent if not one.required)),
         left_out=left_out,
+        notes=described.notes,
     )
 
 

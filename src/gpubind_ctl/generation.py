@@ -23,7 +23,7 @@ NO_GPU = "DRV-NO-GPU"
 # The field's feature flags: what each changes in the options, None where it is not available yet.
 FLAGS: dict[str, dict[str, Any] | None] = {
     "disable-ipc-discoverer": {"ipc": False},
-    "disable-multiple-csv-devices": {},
+    "disable-multiple-csv-devices": {"csv_multiple": False},
     "disable-nvsandbox-utils": {},
     "disable-nvsandboxutils": {},
     "enable-coherent-annotations": None,

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpubind_cdi import simulated
+from gpubind_cdi import inventory, simulated
+
+from gpubind.errors import ToolkitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,4 +23,16 @@ def of(root: Root, library_search_paths: Sequence[str] = ()) -> GpuSource:
         return simulated.Simulated(root)
     from gpubind_cdi import nvml
 
-    return nvml.Nvml(root, library_search_paths)
+    try:
+        return nvml.Nvml(root, library_search_paths)
+    except ToolkitError as error:
+        return _silent(error)
+
+
+def _silent(error: ToolkitError) -> GpuSource:
+    """Give a source that answers nothing but why: some modes do without NVML."""
+
+    def look() -> inventory.Inventory:
+        raise error
+
+    return inventory.Source(look)

@@ -17,6 +17,7 @@ from gpubind_cdi.lookup import files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from gpubind.root import Root
     from gpubind_cdi.driver import Driver
     from gpubind_cdi.gpu import Gpu, Mig
     from gpubind_cdi.libraries import Use
@@ -93,14 +94,19 @@ def _gpu_use(path: str) -> Use:
 
 
 def _node(driver: Driver, path: str, use: Use) -> Found:
+    return node(driver.dev_root, path, use)
+
+
+def node(dev_root: Root, path: str, use: Use) -> Found:
+    """Give the character device a path below the root of /dev leads to."""
     try:
-        status = driver.dev_root.stat(path)
-        host = driver.dev_root.outer(driver.dev_root.resolve(path))
+        status = dev_root.stat(path)
+        host = dev_root.outer(dev_root.resolve(path))
     except OSError as error:
         return absent(path, use, f"{error.strerror or error}".lower())
     if not stat.S_ISCHR(status.st_mode):
         return absent(path, use, "not a character device")
-    node = Node(
+    one = Node(
         path=path,
         host=host,
         major=os.major(status.st_rdev),
@@ -109,4 +115,4 @@ def _node(driver: Driver, path: str, use: Use) -> Found:
         gid=status.st_gid,
         use=use,
     )
-    return Found(nodes=(node,))
+    return Found(nodes=(one,))

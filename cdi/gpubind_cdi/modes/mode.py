@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gpubind import paths
-from gpubind_cdi import namer
+from gpubind_cdi import mountspec, namer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,9 @@ class Options:
     `config_search_paths` replace the usual folders, `ipc` mounts the daemons' sockets, `mps_pipe`
     is the pipe folder of the multi-process service, `vendor_neutral` adds the dispatching GL and
     OpenCL libraries, `machine` is that of uname(2).
+
+    For mode csv: `csv_files` are the lists to read, by default the usual ones in `csv_folder`, or
+    with `csv_every` all there; `csv_multiple` allows a device for each of several GPUs.
     """
 
     mode: str = "auto"
@@ -52,6 +55,12 @@ class Options:
     mps_pipe: str = ""
     vendor_neutral: bool = False
     machine: str = field(default_factory=lambda: os.uname().machine)
+    csv_files: tuple[str, ...] = ()
+    csv_folder: str = mountspec.FOLDER
+    csv_every: bool = False
+    csv_ignore_patterns: tuple[str, ...] = ()
+    csv_compat_root: str = ""
+    csv_multiple: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +84,8 @@ class Described:
     `devices` maps a device's names to its find; a device `all` of all of them is added where none
     has that name. `missing` is what no device stands for. `operations` are what containers need
     besides links and loader entries, `env` variables besides the usual. `driver`, `cuda` and
-    `gpus` are facts for the sidecar, where the mode knows them.
+    `gpus` are facts for the sidecar, where the mode knows them. `notes` are lines for the operator
+    about what was chosen and why.
     """
 
     common: Found
@@ -86,6 +96,7 @@ class Described:
     driver: Driver | None = None
     cuda: str = ""
     gpus: Sequence[Gpu] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,6 +130,28 @@ _ENV = "NVIDIA_CTK_CDI_GENERATE_"
     env=f"{_ENV}DEVICE_IDS",
     help="Describe these devices only: index, UUID, PCI address, all or none.",
 )
+@options.listed(
+    "--csv.file",
+    "csv_files",
+    metavar="FILE",
+    env=f"{_ENV}CSV_FILES",
+    help="A list of files for mode csv, instead of the usual ones.",
+)
+@options.listed(
+    "--csv.ignore-pattern",
+    "csv_ignore_patterns",
+    metavar="PATTERN",
+    env=f"{_ENV}CSV_IGNORE_PATTERNS",
+    help="Links that mode csv leaves out; **/NAME is a name in any folder.",
+)
+@click.option(
+    "--csv.compat-container-root",
+    "csv_compat_root",
+    metavar="DIR",
+    envvar=f"{_ENV}CSV_CONTAINER_COMPAT_ROOT",
+    default="",
+    help="Where images for mode csv keep newer CUDA libraries.",
+)
 @click.option(
     "--cdi-version-max",
     metavar="VERSION",
@@ -188,6 +210,7 @@ def _done(file: str, generated: Generated) -> str:
 def _notes(generated: Generated, *, explain_missing: bool) -> tuple[str, ...]:
     optional = generated.explain_missing if explain_missing else ()
     return (
+        *generated.notes,
         *(f"missing: {one}" for one in generated.missing),
         *(f"not there, not required: {one}" for one in optional),
         *(f"left out for --cdi-version-max: {one}" for one in generated.left_out),
