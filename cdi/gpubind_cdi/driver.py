@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gpubind import elf
 from gpubind.errors import ToolkitError
+from gpubind_cdi import simulated
 from gpubind_cdi.lookup import files, library
 
 if TYPE_CHECKING:
@@ -57,8 +58,11 @@ def look(host: Host, search: Sequence[str] = ()) -> Driver:
 
 
 def holds_system(root: Root) -> bool:
-    """Tell whether a root has its own /proc and /sys of a driver, as a simulated node has."""
-    return root.exists(KERNEL_FILE)
+    """Tell whether a root has its own /proc and /sys of a driver, as a simulated node has.
+
+    Such a node's are its own even where its module is unloaded.
+    """
+    return root.exists(KERNEL_FILE) or simulated.is_simulated(root)
 
 
 def kernel_version(system: Root) -> str:

@@ -26,10 +26,11 @@ SIDECARS = "sidecars"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """Where spec and sidecar were written."""
+    """Where spec and sidecar were written, and whether the spec's bytes were new."""
 
     spec: str
     sidecar: str
+    changed: bool
 
 
 def place(output: str, form: str = "") -> tuple[str, str]:
@@ -60,7 +61,8 @@ def text(generated: Generated, form: str = "yaml") -> bytes:
 def save(generated: Generated, output: str, *, form: str = "", state: str = paths.STATE) -> Saved:
     """Write the spec to `output` (see `place`), then its sidecar under `state`.
 
-    Folders that are absent are made. Raises UsageError for a name that can't be used, OSError
+    A spec that would not change is left alone, so that no reader takes it for a new one. Folders
+    that are absent are made. Raises UsageError for a name that can't be used, OSError
     where the spec could not be written and is as it was before, PartialError where only the
     sidecar could not be.
     """
@@ -69,7 +71,9 @@ def save(generated: Generated, output: str, *, form: str = "", state: str = path
     path = os.path.abspath(path)
     _refuse_special(path)
     data = text(generated, form)
-    put(path, data)
+    changed = not _holds(path, data)
+    if changed:
+        put(path, data)
     beside = sidecar.path_of(os.path.join(state, SIDECARS), path)
     facts: Any = sidecar_writer.tied(generated.sidecar, path, data)
     try:
@@ -80,7 +84,7 @@ def save(generated: Generated, output: str, *, form: str = "", state: str = path
             identifier="SPEC-NO-SIDECAR",
             hint="driver capabilities of its files are then guessed from their names",
         ) from error
-    return Saved(spec=path, sidecar=beside)
+    return Saved(spec=path, sidecar=beside, changed=changed)
 
 
 def put(path: str, data: bytes) -> None:
@@ -101,6 +105,19 @@ def put(path: str, data: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _holds(path: str, data: bytes) -> bool:
+    """Tell whether a file is as `put` would leave it."""
+    try:
+        status = os.lstat(path)
+        ours = status.st_uid == os.geteuid() and status.st_mode == stat.S_IFREG | 0o644
+        if not ours or status.st_size != len(data):
+            return False
+        with open(path, "rb") as file:
+            return file.read() == data
+    except OSError:
+        return False
 
 
 def _write(folder: int, base: str, data: bytes) -> None:

@@ -198,3 +198,27 @@ def test_the_sidecar_is_one_json_object(tmp_path: Path) -> None:
     with open(saved.sidecar, encoding="utf-8") as file:
         facts = json.load(file)
     assert (facts["format"], facts["spec"]) == (1, saved.spec)
+
+
+def test_a_spec_that_would_not_change_keeps_its_time(tmp_path: Path) -> None:
+    first = save(tmp_path, "nvidia.yaml")
+    before = os.stat(first.spec)
+    again = save(tmp_path, "nvidia.yaml")
+    assert (first.changed, again.changed) == (True, False)
+    assert os.stat(again.spec) == before
+
+
+@pytest.mark.parametrize("what", ["content", "mode", "link"])
+def test_a_spec_that_is_not_as_it_would_be_written_is_replaced(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "nvidia.yaml"
+    save(tmp_path, "nvidia.yaml")
+    whole = path.read_bytes()
+    if what == "content":
+        os.truncate(path, 3)
+    elif what == "mode":
+        path.chmod(0o666)
+    else:
+        path.rename(f"{path}.moved")
+        path.symlink_to(f"{path}.moved")
+    assert save(tmp_path, "nvidia.yaml").changed
+    assert (stat.filemode(path.lstat().st_mode), path.read_bytes()) == ("-rw-r--r--", whole)
