@@ -9,6 +9,7 @@ unquoted null is None. What the scalar is, the model's field decides.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpubind.errors import DocumentError
@@ -16,7 +17,7 @@ from gpubind_cdi import emit
 from gpubind_cdi.fields import Plain, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 MAX_SIZE = 16 << 20
 MAX_DEPTH = 32  # CDI's own nesting ends at eight
@@ -56,6 +57,29 @@ def is_json(name: str, text: str) -> bool:
     if name.endswith((".yaml", ".yml")):
         return False
     return name.endswith(".json") or text.lstrip()[:1] == "{"
+
+
+def lines(data: bytes) -> dict[str, int]:
+    """Give the line each part of a document that `load` takes begins at, by its place in there.
+
+    A place is written as in errors: `devices[0].name`. JSON is read as YAML; what of it YAML has no
+    word for ends the list early.
+    """
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found: dict[str, int] = {}
+    with contextlib.suppress(yaml.YAMLError, ValueError, OverflowError, IndexError):
+        for place, line in _places(yaml.parse(_decoded(data), Loader=loader)):
+            found.setdefault(place, line)
+    return found
+
+
+def line_of(place: str, known: Mapping[str, int]) -> int:
+    """Give the line of a place, or of the nearest thing around it; 0 where nothing is known."""
+    while place and place not in known:
+        place = place[: max(place.rfind("."), place.rfind("["), 0)]
+    return known.get(place, 0)
 
 
 def settled(value: Any) -> Any:
@@ -225,6 +249,31 @@ def _node(kind: str, event: Any) -> Any:
     if event.style in QUOTES:
         return value
     return None if value in NULLS else Plain(value)
+
+
+def _places(events: Iterator[Any]) -> Iterator[tuple[str, int]]:
+    """Give each part's place and line: a member's is its key's."""
+    holders: list[tuple[str, int]] = [("", -1)]  # place; items so far, -1 for an object
+    place = ""
+    for event in events:
+        kind = type(event).__name__
+        above, count = holders[-1]
+        if kind in _CLOSING:
+            holders.pop()
+            place = ""
+        elif kind in _FRAMING or kind == "DocumentStartEvent":
+            continue
+        elif count < 0 and not place and len(holders) > 1:
+            place = f"{above}.{event.value}" if above else event.value
+            yield place, event.start_mark.line + 1
+            continue
+        else:
+            if count >= 0:
+                place, holders[-1] = f"{above}[{count}]", (above, count + 1)
+            yield place, event.start_mark.line + 1
+            if kind in {"MappingStartEvent", "SequenceStartEvent"}:
+                holders.append((place, -1 if kind == "MappingStartEvent" else 0))
+            place = ""
 
 
 def _at(event: Any, message: str) -> DocumentError:

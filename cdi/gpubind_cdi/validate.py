@@ -8,6 +8,7 @@ what. Source: https://github.com/cncf-tags/container-device-interface/blob/v1.1.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gpubind.errors import DocumentError
@@ -20,6 +21,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gpubind_cdi.model import ContainerEdits, Device, Spec
+
+
+RULES = {
+    "cdiVersion": "version",
+    "kind": "kind",
+    "devices": "devices",
+    "containerEdits": "edits",
+    "env": "env",
+    "deviceNodes": "device-nodes",
+    "mounts": "mounts",
+    "hooks": "hooks",
+    "netDevices": "net-devices",
+    "intelRdt": "rdt",
+    "additionalGids": "gids",
+}
+"""The rules by the field they are about; docs/cdi.md says what each demands."""
+
+
+def rule(path: str) -> str:
+    """Give the name of the rule that a problem's place in a spec belongs to."""
+    steps = re.findall(r"\w+", path)
+    if "annotations" in steps[:3]:
+        return "annotations"
+    if len(steps) == 3 and steps[2] == "name":
+        return "device-name"
+    return next((RULES[step] for step in reversed(steps) if step in RULES), "structure")
 
 
 def check(spec: Spec, *, writing: bool = False) -> None:

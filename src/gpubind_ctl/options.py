@@ -83,6 +83,7 @@ config_file_here = click.option(
     show_default=f"{paths.ETC}/config.toml",
     help="The operator's configuration.",
 )
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 spec_dirs = listed(
     "--spec-dir",
     metavar="DIR",

@@ -225,3 +225,56 @@ def test_writing_a_large_spec_needs_no_yaml_and_little_time() -> None:
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     seconds, loaded = told.stdout.decode().split()
     assert (float(seconds) < 0.2, loaded) == (True, "False")  # 4 ms on two quiet cores
+
+
+LINES = b"""# a comment
+cdiVersion: 0.5.0
+kind: a/b
+devices:
+- name: x
+  containerEdits:
+    env:
+    - A=1
+
+    - |
+      B
+      C
+- {name: y, containerEdits: {env: [A=1,
+     B=2]}}
+"""
+
+
+def test_each_part_has_the_line_it_begins_at() -> None:
+    known = document.lines(LINES)
+    wanted = {
+        "cdiVersion": 2,
+        "devices[0]": 5,
+        "devices[0].containerEdits": 6,
+        "devices[0].containerEdits.env[1]": 10,
+        "devices[1].name": 13,
+        "devices[1].containerEdits.env[1]": 14,
+    }
+    assert {place: known[place] for place in wanted} == wanted
+
+
+@pytest.mark.parametrize("name", [name for name in cdidocs.good() if "everything" in name])
+def test_json_has_lines_too(name: str) -> None:
+    data = cdidocs.read("good", name)
+    wanted = len(data[: data.index(b"closID")].decode().splitlines())
+    assert document.lines(data)["devices[0].containerEdits.intelRdt.closID"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [("devices[0].containerEdits.mounts[3].x", 6), ("devices[0].nmae", 5), ("containerEdits", 2)],
+)
+def test_what_is_missing_has_the_line_of_what_is_around_it(place: str, line: int) -> None:
+    assert document.line_of(place, document.lines(LINES)) == line
+
+
+@pytest.mark.parametrize("data", [b"", b"[", b"\0", b'{"a": "\\ud83d\\ude00", "b": 1}', b"\xff"])
+def test_lines_of_what_cannot_be_read_are_few_and_no_error(data: bytes) -> None:
+    try:
+        assert document.line_of("b", document.lines(data)) in {0, 1}
+    except DocumentError as error:
+        assert data in {b"", b"\xff"}, error  # noqa: PT017 - both are fine

@@ -103,11 +103,11 @@ def test_every_fault_of_every_file_is_told(tmp_path: Path) -> None:
     outcome = gpubind("cdi", "validate", names, good, structure)
     assert outcome.status == 1
     assert outcome.out.startswith(f"{good}: valid, ")
-    assert [line.count(f"{names}: ") for line in outcome.err.splitlines()[:3]] == [1, 1, 1]
-    assert " at kind [DOC-INVALID]\n" in outcome.err
-    assert " at devices[1].name [DOC-INVALID]\n" in outcome.err
-    assert " at devices[2].name [DOC-INVALID]\n" in outcome.err
-    assert f"gpubind: {structure}: " in outcome.err
+    assert [line.count(f"{names}:1: ") for line in outcome.err.splitlines()[:3]] == [1, 1, 1]
+    assert " at kind (rule kind) [DOC-INVALID]\n" in outcome.err
+    assert " at devices[1].name (rule device-name) [DOC-INVALID]\n" in outcome.err
+    assert " at devices[2].name (rule device-name) [DOC-INVALID]\n" in outcome.err
+    assert f"gpubind: {structure}:3: " in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,50 @@ def test_what_is_no_spec_is_an_error_without_traceback(tmp_path: Path, text: str
     (tmp_path / "x.yaml").write_text(text)
     outcome = gpubind("cdi", "validate", tmp_path / "x.yaml")
     assert (outcome.status, outcome.out, outcome.err.count("Traceback")) == (1, "", 0)
-    assert outcome.err.startswith(f"gpubind: {tmp_path}/x.yaml: ")
+    assert outcome.err.startswith(f"gpubind: {tmp_path}/x.yaml:")
 
 
 def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.yaml")
     outcome = gpubind("cdi", "validate", tmp_path / "x.yaml")
-    assert outcome.err == f"gpubind: {tmp_path}/x.yaml: not a regular file [SYS-REFUSED]\n"
+    assert outcome.err == (
+        f"gpubind: {tmp_path}/x.yaml: not a regular file (rule structure) [SYS-REFUSED]\n"
+    )
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    outcome = gpubind("cdi", "validate", tmp_path / "none", written(tmp_path / "a.json"))
+    assert (outcome.status, outcome.out.startswith(f"{tmp_path}/a.json: valid, ")) == (1, True)
+
+
+def test_faults_and_warnings_come_as_json_too(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        "cdiVersion: 0.5.0\nkind: a/b\ndevices:\n- name: on\n"
+        "  containerEdits:\n    env:\n    - A=1\n"
+    )
+    bad = written(tmp_path / "bad.json", devices=("-",))
+    outcome = gpubind("cdi", "validate", "--json", tmp_path / "x.yaml", bad)
+    first, second = json.loads(outcome.out)["files"]
+    (warning,), (fault,) = first["warnings"], second["faults"]
+    assert (outcome.status, outcome.err) == (1, "")
+    assert (first["valid"], second["valid"]) == (True, False)
+    assert (warning["line"], warning["path"], warning["rule"]) == (
+        4,
+        "devices[0].name",
+        "device-name",
+    )
+    assert (fault["line"], fault["rule"], fault["id"]) == (1, "device-name", "DOC-INVALID")
+
+
+def test_warnings_alone_are_status_3(tmp_path: Path) -> None:
+    hook = {"hookName": "createContainer", "path": "/x"}
+    file = written(tmp_path / "a.json", containerEdits={"hooks": [hook]})
+    outcome = gpubind("cdi", "validate", file)
+    assert (outcome.status, outcome.out.startswith(f"{file}: valid")) == (3, True)
+    assert outcome.err == (
+        f"gpubind: warning: {file}:1: the hook has no env: it would run with the container's own "
+        "environment at containerEdits.hooks[0].env (rule env) [DOC-INVALID]\n"
+    )
 
 
 def test_paths_move_to_another_root(tmp_path: Path) -> None:
