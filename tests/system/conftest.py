@@ -127,6 +127,11 @@ def podman_engine(image: str) -> Iterator[podman.Podman]:
 
 
 @pytest.fixture(scope="session")
+def newer_podman(newer_place: Place, image: str) -> podman.Podman:
+    return podman.Podman(newer_place, image)
+
+
+@pytest.fixture(scope="session")
 def docker_engine(image: str, scratch: str) -> Iterator[docker.Docker]:
     needed("docker")
     with Place() as made:

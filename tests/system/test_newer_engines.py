@@ -39,8 +39,9 @@ def looking(simulated: Node) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def podman(place: Place, image: str) -> Podman:
-    return Podman(place, image)
+def podman(place: Place, newer_podman: Podman) -> Podman:
+    assert newer_podman.place is place
+    return newer_podman
 
 
 @pytest.fixture(scope="module")

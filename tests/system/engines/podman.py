@@ -32,6 +32,7 @@ runroot = "/run/podman/run"
 ENVIRONMENT = {
     "CONTAINERS_CONF": "/run/podman/containers.conf",
     "CONTAINERS_STORAGE_CONF": "/run/podman/storage.conf",
+    "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
 }
 # Without CAP_SYS_RESOURCE podman's own, higher limits could not be set.
 LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000", "--pids-limit=-1")
