@@ -31,8 +31,8 @@ def generated(name: str = "0") -> Generated:
     )
 
 
-def save(folder: Path, output: str, form: str = "") -> files.Saved:
-    return files.save(generated(), f"{folder}/{output}", form=form, state=f"{folder}/state")
+def save(folder: Path, output: str, form: str = "", name: str = "0") -> files.Saved:
+    return files.save(generated(name), f"{folder}/{output}", form=form, state=f"{folder}/state")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_file_too_large_to_write_leaves_the_old_one(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large") as caught:
-            save(tmp_path, "nvidia.yaml")
+            save(tmp_path, "nvidia.yaml", name="1")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, old)
