@@ -65,7 +65,7 @@ PURE = (
     "cdi/gpubind_cdi/version.py",
     "src/gpubind_ctl/engine/engine.py",
     "src/gpubind_ctl/engine/place.py",
-    "src/gpubind_ctl/engine/jsontext.py",
+    "src/gpubind_ctl/engine/json*.py",
     "src/gpubind_ctl/engine/unit.py",
     "src/gpubind_ctl/engine/docker.py",
     "src/gpubind_ctl/engine/podman.py",

@@ -37,10 +37,12 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _LONGEST = 4095  # PATH_MAX without its NUL
 
+CREATED = "created"
 Former = dict[str, Any]
 """What an engine's keys were before us, as JSON values: a key of the engine's choice to its value.
 
-None is a key that was absent. It is journalled at the first change and handed to `remove`.
+It has only keys that the change may touch; None is one that was absent. It is journalled at the
+first change that touches the key and handed to `remove`. CREATED is there where the file was not.
 """
 
 
@@ -51,6 +53,7 @@ class Wants:
     `default`: our runtime as the default one; False gives the former default back. `config`,
     `drop_in`, `executable`: empty for what the engine's own search finds; no drop-in is asked for
     by `drop_in=None`. `source` is `file` or `command`. `sweep`: old hook files may be removed too.
+    `former` is what the journal holds of this runtime; `default=False` needs it.
     """
 
     name: str = "nvidia"
@@ -65,6 +68,7 @@ class Wants:
     executable: str = ""
     hook_file: str = ""
     sweep: bool = False
+    former: Former = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse names that could not stand in a file. Raises UsageError."""
