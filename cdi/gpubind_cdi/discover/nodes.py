@@ -48,17 +48,17 @@ def mig(driver: Driver, one: Gpu, part: Mig, minors: Mapping[str, int]) -> Found
 
 def _own(driver: Driver, one: Gpu) -> Found:
     path = f"/dev/nvidia{one.minor}"
-    use = _gpu_use(path)
+    use = gpu_use(path)
     hint = use.hint.replace("MINOR", str(one.minor))
     return _node(driver, path, replace(use, hint=hint))
 
 
 def _capability(driver: Driver, name: str, minors: Mapping[str, int]) -> Found:
     if name not in minors:
-        use = _gpu_use("/dev/nvidia-caps/nvidia-cap0")
+        use = gpu_use("/dev/nvidia-caps/nvidia-cap0")
         return absent(name, use, f"not listed in {driver.system.outer(drivers.MIG_MINORS)}")
     path = f"/dev/nvidia-caps/nvidia-cap{minors[name]}"
-    return _node(driver, path, _gpu_use(path))
+    return _node(driver, path, gpu_use(path))
 
 
 def _drm(driver: Driver, one: Gpu) -> Found:
@@ -71,7 +71,7 @@ def _drm_parts(driver: Driver, one: Gpu) -> Iterator[Found]:
         if kind not in DRM_SUFFIXES or kind == name:
             continue
         path = f"/dev/dri/{name}"
-        use = _gpu_use(path)
+        use = gpu_use(path)
         found = _node(driver, path, use)
         yield found
         link = f"{BY_PATH}/pci-{one.pci}-{DRM_SUFFIXES[kind]}"
@@ -88,7 +88,8 @@ def _drm_parts(driver: Driver, one: Gpu) -> Iterator[Found]:
             )
 
 
-def _gpu_use(path: str) -> Use:
+def gpu_use(path: str) -> Use:
+    """Give what a node of a GPU is for."""
     rows = libraries.table().gpu_nodes.items()
     return next((use for row, use in rows if fnmatch.fnmatchcase(path, row)), libraries.UNKNOWN)
 
@@ -116,3 +117,17 @@ def node(dev_root: Root, path: str, use: Use) -> Found:
         use=use,
     )
     return Found(nodes=(one,))
+
+
+def matching(dev_root: Root, pattern: str, use: Use) -> Found:
+    """Give the character devices whose paths match; the folder's name is none of the pattern."""
+    folder, _, base = pattern.rpartition("/")
+    names = fnmatch.filter(files.listed(dev_root, folder), base)
+    found = (node(dev_root, f"{folder}/{name}", use) for name in sorted(names, key=_number))
+    return Found(nodes=tuple(one for part in found for one in part.nodes))
+
+
+def _number(name: str) -> tuple[str, int]:
+    """Give a name's text and the number at its end, so that 10 comes after 9."""
+    text = name.rstrip("0123456789")
+    return text, int(name.removeprefix(text) or -1)

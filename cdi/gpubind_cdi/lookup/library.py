@@ -85,7 +85,7 @@ def folders(root: Root, given: Sequence[str] = ()) -> tuple[Folder, ...]:
         return tuple(known.values())
     for name in SEARCH:
         _add(root, name, known)
-    for name in (*_anchored(root, tuple(known.values())), *_cached(root)):
+    for name in (*_anchored(root, tuple(known.values())), *cached(root, ANCHORS)):
         _add(root, name, known)
     return tuple(known.values())
 
@@ -177,13 +177,13 @@ def _anchored(root: Root, places: Sequence[Folder]) -> Iterator[str]:
                     yield file.path.rpartition("/")[0] or "/"
 
 
-def _cached(root: Root) -> Iterator[str]:
-    """Give the folders of the driver's best known names in the root's ld.so.cache."""
+def cached(root: Root, names: Sequence[str]) -> Iterator[str]:
+    """Give the folders of libraries of these names in the root's ld.so.cache."""
     try:
         entries = ldcache.read(root.read(CACHE))
     except (OSError, ToolkitError):
         return  # no cache, or one that a loader would not read either
-    anchors = {os.fsencode(anchor) for anchor in ANCHORS}
+    anchors = {os.fsencode(name) for name in names}
     for entry in entries:
         if entry.name in anchors:
             folder = os.fsdecode(entry.path).rpartition("/")[0]
