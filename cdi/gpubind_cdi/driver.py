@@ -44,14 +44,19 @@ class Driver:
     folders: tuple[library.Folder, ...]
 
 
-def look(host: Host, search: Sequence[str] = ()) -> Driver:
-    """Give the driver of a host; `search` replaces the usual folders. Errors as for `version`."""
+def look(host: Host, search: Sequence[str] = (), reported: str | None = None) -> Driver:
+    """Give the driver of a host; `search` replaces the usual folders. Errors as for `version`.
+
+    `reported` is its version where that is known; by default NVML is asked.
+    """
     folders = library.folders(host.root, search)
+    if reported is None:
+        reported = host.gpus.driver_version()
     return Driver(
         root=host.root,
         dev_root=host.dev_root,
         system=host.system,
-        version=version(host.root, host.system, folders, host.gpus.driver_version()),
+        version=version(host.root, host.system, folders, reported),
         machine=host.machine,
         folders=folders,
     )
@@ -72,6 +77,12 @@ def kernel_version(system: Root) -> str:
             words = (word for word in line.split() if VERSION.fullmatch(word))
             return next(words, "")
     return ""
+
+
+def machine(system: Root) -> str:
+    """Give the machine the kernel module is for, as uname(2) gives it; by default this one."""
+    line = files.text(system, KERNEL_FILE).partition("\n")[0]
+    return next((word for word in line.split() if word in NATIVE), os.uname().machine)
 
 
 def versions(places: Sequence[library.Folder]) -> tuple[str, ...]:

@@ -56,10 +56,11 @@ def generate(
     if system is None:
         if drivers.holds_system(root):
             return generate(options, gpus, root, dev_root, root)
-        with Root("/") as machine:
-            return generate(options, gpus, root, dev_root, machine)
+        with Root("/") as here:
+            return generate(options, gpus, root, dev_root, here)
     names = hooks.wanted(options.disable_hooks, options.enable_hooks)
-    host = Host(root=root, dev_root=dev_root, system=system, gpus=gpus, machine=options.machine)
+    machine = options.machine or drivers.machine(system)
+    host = Host(root=root, dev_root=dev_root, system=system, gpus=gpus, machine=machine)
     mode, reason = table.resolve(options.mode, host)
     described = _only(mode.describe(host, options), names)
     spec, left_out = _spec(options, mode, described, names)

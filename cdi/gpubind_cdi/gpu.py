@@ -26,7 +26,8 @@ class Gpu:
     """One GPU as its driver describes it.
 
     `minor` is that of `/dev/nvidia<minor>`, `pci` the bus id as sysfs writes it
-    (`0000:07:00.0`), `architecture` the compute capability (`9.0`).
+    (`0000:07:00.0`), `architecture` the compute capability (`9.0`), `coherent` whether it shares
+    the CPU's page tables.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Gpu:
     architecture: str
     mig: tuple[Mig, ...] = ()
     mig_enabled: bool = False
+    coherent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

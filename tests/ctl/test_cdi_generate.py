@@ -209,7 +209,7 @@ def test_a_failed_generation_leaves_the_earlier_spec(t4: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--mode", "bogus"], "no discovery mode 'bogus'; use one of auto, nvml [USE-MODE]"),
+        (["--mode", "bogus"], "no discovery mode 'bogus'; use one of auto, nvml, "),
         (["--format", "xml"], "no format 'xml'; use yaml or json [USE-FORMAT]"),
         (["--output", "x.json", "--format", "yaml"], "x.json does not fit the format yaml; leave"),
         (["--vendor", ".x"], 'vendor ".x" must start with a letter'),

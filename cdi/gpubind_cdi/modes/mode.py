@@ -8,8 +8,7 @@ of its kind it raises ToolkitError, where options name nothing UsageError.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpubind import paths
@@ -32,7 +31,8 @@ class Options:
     An empty `vendor` or `device_class` is the mode's own. `library_search_paths` and
     `config_search_paths` replace the usual folders, `ipc` mounts the daemons' sockets, `mps_pipe`
     is the pipe folder of the multi-process service, `vendor_neutral` adds the dispatching GL and
-    OpenCL libraries, `machine` is that of uname(2).
+    OpenCL libraries, `machine` is as uname(2) gives it,
+    by default the kernel module's.
 
     For mode csv: `csv_files` are the lists to read, by default the usual ones in `csv_folder`, or
     with `csv_every` all there; `csv_multiple` allows a device for each of several GPUs.
@@ -54,7 +54,7 @@ class Options:
     ipc: bool = True
     mps_pipe: str = ""
     vendor_neutral: bool = False
-    machine: str = field(default_factory=lambda: os.uname().machine)
+    machine: str = ""
     csv_files: tuple[str, ...] = ()
     csv_folder: str = mountspec.FOLDER
     csv_every: bool = False

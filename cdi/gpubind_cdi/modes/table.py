@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpubind.errors import UsageError
-from gpubind_cdi.modes import nvml
+from gpubind_cdi.modes import groups, imex, management, nvml
 from gpubind_cdi.modes.mode import Mode
 
 if TYPE_CHECKING:
@@ -17,7 +17,22 @@ if TYPE_CHECKING:
 AUTO = "auto"
 MODES = {
     mode.name: mode
-    for mode in (Mode(name="nvml", about="GPUs as NVML knows them", describe=nvml.describe),)
+    for mode in (
+        Mode(name="nvml", about="GPUs as NVML knows them", describe=nvml.describe),
+        Mode(
+            name="management",
+            vendor="management.nvidia.com",
+            about="all nodes of the driver, for managing GPUs",
+            describe=management.describe,
+        ),
+        *groups.modes(),
+        Mode(
+            name="imex",
+            device_class="imex-channel",
+            about="IMEX channels",
+            describe=imex.describe,
+        ),
+    )
 }
 
 # What speaks for a mode on a host, in this order: each gives its reason, or nothing.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,7 +48,7 @@ def command(as_json: bool, driver_root: str, dev_root: str | None) -> Answer:  #
 
 
 def _facts(source: GpuSource, root: Root, nodes: Root, system: Root) -> dict[str, Any]:
-    machine = os.uname().machine
+    machine = drivers.machine(system)
     host = Host(root=root, dev_root=nodes, system=system, gpus=source, machine=machine)
     mode, reason = table.resolve(table.AUTO, host)
     driver = drivers.look(host)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from gpubind_ctl.simulate import interconnect
 from gpubind_ctl.simulate.entries import Entry, File, Folder, Link, Node
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from gpubind_ctl.simulate.profile import Gpu, Profile
 
 GPU_MAJOR, GPU_MAJOR_ELSE = 195, 309
-UVM_MAJOR, CAPS_MAJOR, DRM_MAJOR, NVSWITCH_MAJOR = 310, 311, 312, 313
+UVM_MAJOR, CAPS_MAJOR, DRM_MAJOR = 310, 311, 312  # 313 and up: see `interconnect`
 VIDEO_GID, RENDER_GID = 44, 105  # Debian's video group; render's number differs between machines
 
 _CONTROL_MINOR, _MODESET_MINOR = 255, 254
@@ -88,13 +89,12 @@ def _devices(profile: Profile, major: int) -> str:
     """Give /proc/devices: drivers before 550 call themselves nvidia-frontend there."""
     old = int(profile.version.split(".", 1)[0]) < 550
     gpu_names = ("nvidia-frontend",) if old else ("nvidia", "nvidia-modeset", "nvidiactl")
-    switches = ((NVSWITCH_MAJOR, "nvidia-nvswitch"),) if profile.switches else ()
     rows = sorted(
         [
             *((1, "mem"), (5, "/dev/tty"), (10, "misc")),
             *((major, name) for name in gpu_names),
             *((UVM_MAJOR, "nvidia-uvm"), (CAPS_MAJOR, "nvidia-caps"), (DRM_MAJOR, "drm")),
-            *switches,
+            *interconnect.majors(profile),
         ]
     )
     characters = "".join(f"{number:>3} {name}\n" for number, name in rows)
@@ -171,11 +171,7 @@ def _nodes(profile: Profile, major: int) -> Iterator[Entry]:
         for _, minor in _instances(gpu):
             yield _cap(minor, _ALL_READ)
         yield from _drm(gpu)
-    if profile.switches:
-        path, last = "/dev/nvidia-nvswitch", 255
-        yield Node(path=f"{path}ctl", major=NVSWITCH_MAJOR, minor=last, mode=_OPEN)
-        for number in range(profile.switches):
-            yield Node(path=f"{path}{number}", major=NVSWITCH_MAJOR, minor=number, mode=_OPEN)
+    yield from interconnect.plan(profile)
 
 
 def _cap(minor: int, mode: int) -> Node:

@@ -66,6 +66,8 @@ def inventory(profile: Profile) -> dict[str, Any]:
 def _described(gpu: Gpu) -> dict[str, Any]:
     facts = dataclasses.asdict(gpu)
     del facts["hardware"]
+    if not facts["coherent"]:
+        del facts["coherent"]
     enabled, instances = facts.pop("mig_enabled"), facts.pop("instances")
     return {**facts, "mig": {"enabled": enabled, "instances": list(instances)}}
 

@@ -37,7 +37,10 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU; `minor` is the N of /dev/nvidiaN and often differs from `index`."""
+    """One GPU; `minor` is the N of /dev/nvidiaN and often differs from `index`.
+
+    `coherent` is whether it shares the CPU's page tables.
+    """
 
     index: int
     uuid: str
@@ -49,6 +52,7 @@ class Gpu:
     hardware: Hardware
     mig_enabled: bool
     instances: tuple[Instance, ...]
+    coherent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +79,11 @@ class Files:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """A machine; `built` is its driver's date, ISO 8601 in UTC, `i386` adds 32-bit files."""
+    """A machine; `built` is its driver's date, ISO 8601 in UTC, `i386` adds 32-bit files.
+
+    `switches` counts its NVSwitches, `storage_nodes` the nodes of GPUDirect Storage, `adapters`
+    those of InfiniBand, `imex_channels` the channels to GPUs of other machines.
+    """
 
     name: str
     summary: str
@@ -85,6 +93,10 @@ class Profile:
     built: str
     i386: bool
     switches: int
+    storage_nodes: int
+    adapters: int
+    gdrcopy: bool
+    imex_channels: int
     firmware: tuple[str, ...]
     gpus: tuple[Gpu, ...]
     files: Files
@@ -116,6 +128,10 @@ def load(name: str) -> Profile:
         built=driver["built"],
         i386=document.get("i386", False),
         switches=document.get("switches", 0),
+        storage_nodes=document.get("storage_nodes", 0),
+        adapters=document.get("adapters", 0),
+        gdrcopy=document.get("gdrcopy", False),
+        imex_channels=document.get("imex_channels", 0),
         firmware=tuple(document["firmware"]),
         gpus=tuple(_gpu(gpu) for gpu in document["gpus"]),
         files=_files(document["groups"], driver["version"]),
