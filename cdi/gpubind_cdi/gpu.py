@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -64,6 +64,21 @@ class GpuSource(Protocol):
 
     def faults(self) -> Sequence[Fault]:
         """Give the GPUs that could not be read."""
+
+
+def numbered(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """Give the GPUs by PCI address, the indices they have dealt out in that order.
+
+    So an index means the same GPU whatever order the driver found them in. One that could not be
+    read keeps its index: no other GPU takes it.
+    """
+    indices = sorted(gpu.index for gpu in gpus)
+    ordered = sorted(gpus, key=lambda gpu: _place(gpu.pci))
+    return tuple(replace(gpu, index=index) for gpu, index in zip(ordered, indices, strict=True))
+
+
+def _place(pci: str) -> tuple[int, ...]:
+    return tuple(int(part, 16) for part in pci.replace(".", ":").split(":"))
 
 
 def pci_address(text: str) -> str:

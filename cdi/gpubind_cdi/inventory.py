@@ -44,7 +44,8 @@ class Source:
     def inventory(self) -> Inventory:
         """Give all that the one look gave."""
         if self._inventory is None:
-            self._inventory = self._look()
+            seen = self._look()
+            self._inventory = replace(seen, gpus=gpu.numbered(seen.gpus))
         return self._inventory
 
     def driver_version(self) -> str:
@@ -56,7 +57,7 @@ class Source:
         return self.inventory().cuda
 
     def gpus(self) -> Sequence[gpu.Gpu]:
-        """Give the GPUs that could be read, by index."""
+        """Give the GPUs that could be read, by index, which is that of their PCI addresses."""
         return self.inventory().gpus
 
     def faults(self) -> Sequence[gpu.Fault]:
@@ -148,7 +149,7 @@ def _driver(value: Any) -> tuple[str, str]:
 
 
 def _gpu(value: Any) -> gpu.Gpu:
-    facts = _object(value, _GPU, optional=("mig",))
+    facts = _object(value, _GPU, optional=("mig", "coherent"))
     enabled, instances = facts.pop("mig", (False, ()))
     return gpu.Gpu(**facts, mig_enabled=enabled, mig=instances)
 
@@ -201,6 +202,7 @@ _GPU: dict[str, tuple[str, Reader[Any]]] = {
     "brand": ("brand", _word),
     "architecture": ("architecture", _word),
     "mig": ("mig", _mig),
+    "coherent": ("coherent", fields.truth),
 }
 _INVENTORY: dict[str, tuple[str, Reader[Any]]] = {
     "format": ("format", fields.number(0, 1 << 20)),

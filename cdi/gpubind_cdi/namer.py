@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names a GPU or MIG device gets in a CDI spec, by strategy."""
+"""The names a GPU or MIG device gets in a CDI spec, by strategy.
+
+An index is a GPU's place by PCI address (see `gpu.numbered`): it changes where a card is put in or
+taken out. A UUID stays with the card, a PCI address with the slot.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,10 @@ STRATEGIES: dict[str, tuple[Callable[[Gpu], str], Callable[[Gpu, Mig], str]]] = 
     "index": (lambda gpu: f"{gpu.index}", lambda gpu, mig: f"{gpu.index}:{mig.index}"),
     "uuid": (lambda gpu: gpu.uuid, lambda _, mig: mig.uuid),
     "type-index": (lambda gpu: f"gpu{gpu.index}", lambda gpu, mig: f"mig{gpu.index}:{mig.index}"),
+    "pci": (
+        lambda gpu: f"pci-{gpu.pci}",
+        lambda gpu, mig: f"pci-{gpu.pci}-gi{mig.gi}-ci{mig.ci}",
+    ),
 }
 
 

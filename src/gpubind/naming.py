@@ -23,7 +23,8 @@ def device_of(spec: CompiledSpec, wanted: str) -> str:
     """Give the device of `spec` that `wanted` names in another way, empty where there is none.
 
     Understood are an index, a UUID in any case, a PCI address with or without its leading zeros,
-    `GPU:MIG` indices, a MIG device's UUID, and `MIG-<UUID of its GPU>/<instance>/<instance>`.
+    `pci-<address>`, `GPU:MIG` indices, a MIG device's UUID, `pci-<address>-gi<n>-ci<n>`, and
+    `MIG-<UUID of its GPU>/<instance>/<instance>`.
     """
     word = wanted.lower()
     place = address(word)
@@ -64,13 +65,18 @@ def address(text: str) -> tuple[int, int, int, int] | None:
 
 def _names(gpu: Gpu) -> tuple[str, ...]:
     index = gpu.get("index")
-    return f"{index}", str(gpu.get("uuid", "")).lower(), f"gpu{index}"
+    return f"{index}", str(gpu.get("uuid", "")).lower(), f"gpu{index}", _place(gpu)
 
 
 def _mig_names(gpu: Gpu, mig: Gpu) -> tuple[str, ...]:
     both = f"{gpu.get('index')}:{mig.get('index')}"
     uuid, parent = str(mig.get("uuid", "")).lower(), str(gpu.get("uuid", "")).lower()
-    return both, uuid, f"mig{both}", f"mig-{parent}/{mig.get('gi')}/{mig.get('ci')}"
+    place = f"{_place(gpu)}-gi{mig.get('gi')}-ci{mig.get('ci')}"
+    return both, uuid, f"mig{both}", place, f"mig-{parent}/{mig.get('gi')}/{mig.get('ci')}"
+
+
+def _place(gpu: Gpu) -> str:
+    return f"pci-{gpu.get('pci', '')}".lower()
 
 
 def _held(spec: CompiledSpec, names: tuple[str, ...]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kinds of devices besides GPUs: what each mode describes, of which kind, and what it refuses."""
+"""The kinds of devices besides GPUs: what each mode describes, as what, and what it refuses."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import driver_roots
 import pytest
-from gpubind_cdi import namer
+from gpubind_cdi import namer, names
 
 from gpubind.errors import UsageError
 
@@ -14,9 +14,16 @@ MIG = driver_roots.mig(0, 3)
 
 
 def test_each_strategy_gives_one_name_in_the_order_asked_for() -> None:
-    strategies = ("type-index", "uuid", "index")
-    assert namer.names(strategies, GPU) == ("gpu1", GPU.uuid, "1")
-    assert namer.names(strategies, GPU, MIG) == ("mig1:0", MIG.uuid, "1:0")
+    strategies = ("type-index", "uuid", "index", "pci")
+    slot = "pci-0000:02:00.0"
+    assert namer.names(strategies, GPU) == ("gpu1", GPU.uuid, "1", slot)
+    assert namer.names(strategies, GPU, MIG) == ("mig1:0", MIG.uuid, "1:0", f"{slot}-gi3-ci0")
+
+
+def test_every_name_is_one_that_cdi_allows() -> None:
+    every = tuple(namer.STRATEGIES)
+    known = (*namer.names(every, GPU), *namer.names(every, GPU, MIG))
+    assert [name for name in known if names.device_fault(name)] == []
 
 
 def test_a_strategy_asked_for_twice_counts_once() -> None:

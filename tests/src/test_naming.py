@@ -32,6 +32,8 @@ def spec(*devices: str, **changes: Any) -> Any:
 BY_INDEX = spec("0", "0:0", "1", "2", "all")
 BY_UUID = spec(UUID, "MIG-AAAA", "GPU-Ffff", "GPU-2222", "all")
 BY_TYPE = spec("gpu0", "mig0:0", "gpu1", "gpu2", "all")
+SLOTS = ("pci-0000:07:00.0", "pci-0000:07:00.0-gi1-ci0", "pci-0001:4f:00.0")
+BY_SLOT = spec(*SLOTS, "all")
 
 
 @pytest.mark.parametrize(
@@ -66,10 +68,24 @@ def test_row65_a_name_is_found_however_devices_are_named(
     assert found == [index, uuid, kind]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "slot", "index"),
+    [
+        *((word, SLOTS[0], "0") for word in (*GPUS[0].values(), SLOTS[0]) if isinstance(word, str)),
+        *((word, SLOTS[1], "0:0") for word in ("0:0", "MIG-AAAA", SLOTS[1].upper())),
+        (SLOTS[2].upper(), SLOTS[2], "1"),
+        ("0001:4F:00.0", SLOTS[2], "1"),
+    ],
+)
+def test_row65_a_slot_is_a_name_too(wanted: str, slot: str, index: str) -> None:
+    assert [naming.device_of(one, wanted) for one in (BY_SLOT, BY_INDEX)] == [slot, index]
+
+
 NOBODY = (
     *("7", "-1", "00", "0x0", "1_0", "GPU-", "GPU-0a1b", "MIG-GPU-none/1/0", f"MIG-{UUID}/2/0"),
     *("0:1", "1:0", "9:0", "0000:07:00.1", "0000:08:00.0", "0002:07:00.0", ":", "::.", "g:0.0"),
     *("0-2147483647", "99999999999999999999", "0:0:0:0.0", "1000000000:7:0.0", "None", "gpuNone"),
+    *("pci-", "pci-0000:08:00.0", "pci-07:00.0", "pci-0000:07:00.0-gi2-ci0", "pci-None"),
 )
 
 

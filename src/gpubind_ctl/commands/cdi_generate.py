@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-from gpubind_cdi import files
+from gpubind_cdi import files, namer
 from gpubind_cdi.modes import table
 
 from gpubind import paths
@@ -47,7 +47,7 @@ _ENV = "NVIDIA_CTK_CDI_GENERATE_"
 @options.dev_root
 @options.listed(
     "--device-name-strategy",
-    metavar="index|uuid|type-index",
+    metavar="|".join(namer.STRATEGIES),
     env=f"{_ENV}DEVICE_NAME_STRATEGIES",
     help="How devices are named; by default index and uuid.",
 )
