@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A piece of this package in a Python process of its own, heard with a time limit."""
+"""A piece of this package in a Python process of its own, heard line by line with a time limit.
+
+What it said before it hung or crashed is not lost. The process also ends itself, in case nobody is
+left to do it: a call that hangs in a driver knows nothing of closed pipes.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -10,78 +15,96 @@ import sys
 import time
 
 ANSWER_LIMIT = 4 << 20
-PREAMBLE = "import sys; sys.path[:] = sys.argv[1:]; "
+PREAMBLE = (
+    "import sys; sys.path[:] = sys.argv[1:]; import resource, signal; signal.alarm({limit}); "
+    "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); "
+)
 PATIENCE = 2.0  # seconds a process gets to end, after its last word or a kill
+
+_left: list[int] = []  # processes that even a kill did not end in time
 
 
 class Child:
     """A process under way and the pipe it speaks into."""
 
-    __slots__ = ("pid", "pipe")
+    __slots__ = ("_heard", "_size", "pid", "pipe")
 
     def __init__(self, pid: int, pipe: int) -> None:
         self.pid = pid
         self.pipe = pipe
+        self._heard = b""
+        self._size = 0
 
-    def heard(self, timeout: float) -> bytes:
-        """Give all it printed, wait for its end, and leave no zombie behind.
+    def line(self, deadline: float) -> bytes:
+        """Give the next line, b"" where none comes any more; what ends in mid-line is no line.
 
-        Raises TimeoutError where it has not ended after `timeout` seconds or printed more than
-        ANSWER_LIMIT, ChildProcessError (`ended with signal 11`) where it failed.
+        Raises TimeoutError where none came before `deadline`, a time.monotonic(), or more than
+        ANSWER_LIMIT in all.
         """
-        whole = False
-        try:
-            data = self._printed(time.monotonic() + timeout)
-            whole = data is not None
-        finally:
-            os.close(self.pipe)
-            status = self._reaped(kill=not whole)
-        if data is None:
-            raise TimeoutError
-        if status:
-            how = f"signal {-status}" if status < 0 else f"status {status}"
-            raise ChildProcessError(f"ended with {how}")
-        return data
-
-    def _printed(self, deadline: float) -> bytes | None:
-        """Give all that comes until the end, or None where there is none in time."""
         poll = select.poll()
         poll.register(self.pipe, select.POLLIN)
-        data = bytearray()
-        while len(data) < ANSWER_LIMIT:
+        while b"\n" not in self._heard:
             if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                return None
+                raise TimeoutError
             part = os.read(self.pipe, 1 << 16)
             if not part:
-                return bytes(data)
-            data += part
-        return None
+                return b""
+            self._heard += part
+            self._size += len(part)
+            if self._size > ANSWER_LIMIT:
+                raise TimeoutError
+        first, _, self._heard = self._heard.partition(b"\n")
+        return first + b"\n"
 
-    def _reaped(self, *, kill: bool) -> int:
-        """Give the exit status; a process that even a kill does not end is left to init."""
-        if kill:
-            os.kill(self.pid, signal.SIGKILL)
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.001)
-        return -signal.SIGKILL if kill else self._reaped(kill=True)
+    def kill(self) -> None:
+        """End the process; `ended` waits for it."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def ended(self, until: float = 0.0) -> str:
+        """Stop listening, wait for the end, and say how it was: `signal 6`, `status 1` or nothing.
+
+        A process that takes longer than PATIENCE, and than `until`, is killed. One that even that
+        does not end is reaped by a later `start`, or by init.
+        """
+        os.close(self.pipe)
+        status = _reaped(self.pid, max(until, time.monotonic() + PATIENCE))
+        if status is None:
+            self.kill()
+            status = _reaped(self.pid, time.monotonic() + PATIENCE)
+        if status is None:
+            _left.append(self.pid)
+            return "signal 9"
+        if status < 0:
+            return f"signal {-status}"
+        return f"status {status}" if status else ""
 
 
-def start(program: str, fd: int, number: int) -> Child:
+def _reaped(pid: int, deadline: float) -> int | None:
+    """Give the exit status of a process, None where it has not ended in time."""
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.001)
+
+
+def start(program: str, fd: int, number: int, limit_s: float) -> Child:
     """Start Python on the text `program`, with `fd` as its descriptor `number`.
 
-    It has this process's environment and module path, and its standard output is the pipe.
+    It has this process's environment and module path, and its standard output is the pipe. It ends
+    itself some seconds after `limit_s`, and leaves no core file.
     """
+    _left[:] = [pid for pid in _left if _reaped(pid, 0.0) is None]
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     try:
         python = sys.executable or "/usr/bin/python3"
         places = [os.path.abspath(path) for path in sys.path]
+        text = PREAMBLE.format(limit=int(limit_s + 2 * PATIENCE) + 1) + program
         pid = os.posix_spawn(
             python,
-            [python, "-IS", "-c", PREAMBLE + program, *places],
+            [python, "-IS", "-c", text, *places],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, theirs, 1),
@@ -94,3 +117,13 @@ def start(program: str, fd: int, number: int) -> Child:
     finally:
         os.close(theirs)
     return Child(pid, ours)
+
+
+def tell(*words: object) -> None:
+    """Say one line, a JSON list: what a child does. Where nobody listens any more it ends."""
+    data = memoryview(json.dumps(words).encode() + b"\n")
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except BrokenPipeError:
+        raise SystemExit from None

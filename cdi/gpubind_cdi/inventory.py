@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gpubind.errors import DocumentError
+from gpubind.errors import DocumentError, ToolkitError
 from gpubind_cdi import fields, gpu
 
 if TYPE_CHECKING:
@@ -35,18 +35,23 @@ class Inventory:
 class Source:
     """A source of GPUs that looks once, on the first question, and answers from that look."""
 
-    __slots__ = ("_inventory", "_look")
+    __slots__ = ("_look", "_seen")
 
     def __init__(self, look: Callable[[], Inventory]) -> None:
         self._look = look
-        self._inventory: Inventory | None = None
+        self._seen: Inventory | ToolkitError | None = None
 
     def inventory(self) -> Inventory:
-        """Give all that the one look gave."""
-        if self._inventory is None:
-            seen = self._look()
-            self._inventory = replace(seen, gpus=gpu.numbered(seen.gpus))
-        return self._inventory
+        """Give all that the one look gave. Raises ToolkitError where it gave none."""
+        if self._seen is None:
+            try:
+                seen = self._look()
+                self._seen = replace(seen, gpus=gpu.numbered(seen.gpus))
+            except ToolkitError as error:
+                self._seen = error
+        if isinstance(self._seen, ToolkitError):
+            raise self._seen
+        return self._seen
 
     def driver_version(self) -> str:
         """Give the driver's version."""
@@ -76,6 +81,7 @@ def parse(document: object) -> Inventory:
         raise DocumentError(f"expected {FORMAT}: written by another version", path="format")
     facts["driver"], facts["cuda"] = facts["driver"]
     _unique("gpus", facts["gpus"], ("index", "uuid", "minor"))
+    _unique("instances", [mig for found in facts["gpus"] for mig in found.mig], ("uuid",))
     facts["gpus"] = tuple(sorted(facts["gpus"], key=lambda found: found.index))
     return Inventory(**facts)
 
@@ -93,6 +99,7 @@ def salvaged(document: object) -> Inventory:
         try:
             one = _gpu(value)
             _unique("gpus", [*good, one], ("index", "uuid", "minor"))
+            _unique("instances", [mig for known in (*good, one) for mig in known.mig], ("uuid",))
             good.append(one)
         except DocumentError as error:
             index = value.get("index") if isinstance(value, dict) else position

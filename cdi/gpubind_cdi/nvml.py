@@ -1,29 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """GPUs as the driver's own NVML library describes them. The only module that knows pynvml.
 
-The library runs in a process of its own, which prints an inventory: a call that hangs or crashes
-in there costs an error message, not this process. The child gets the driver root's library as a
-descriptor and loads it before pynvml looks for one, which then finds it by its SONAME. The child
-loads this module and little else, so whatever only the parent needs is in `nvml_process`.
+The library runs in a process of its own, which says what it learns line by line (`asking`): a call
+that hangs or crashes in there costs what it was about, not this process. The child gets the driver
+root's library as a descriptor and loads it before pynvml looks for one, which then finds it by its
+SONAME. The child loads this module and little else; what the parent needs is in `nvml_process`.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from typing import TYPE_CHECKING, Any
 
+from gpubind_cdi import child
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
-    from gpubind.root import Root
-    from gpubind_cdi import inventory
-    from gpubind_cdi.gpu import Fault, Gpu
-
-FORMAT = 1  # of the inventory
 SONAME = "libnvidia-ml.so.1"
-TIMEOUT = 30.0  # seconds; a node with 16 GPUs and no persistence daemon takes some ten
 LIBRARY_FD = 3
+MIG_LOOKS = 3
 
 # nvmlBrandType_t, by the names the field's requirements use.
 BRANDS = (
@@ -33,93 +28,48 @@ BRANDS = (
 )
 
 
-class Nvml:
-    """The GPUs that the NVML library in a driver root reports.
-
-    Making one starts the child, so that it works while this process goes on; the first question
-    waits for it, `timeout` seconds at most. Both raise ToolkitError: DRV-NOT-FOUND where the root
-    has no such library, DRV-ARCH where it is for another machine, DRV-NOT-LOADED, DRV-MISMATCH,
-    DRV-NO-PERMISSION and DRV-NVML as NVML says, DRV-TIMEOUT and DRV-CRASH where it said nothing.
-    """
-
-    __slots__ = ("_source",)
-
-    def __init__(
-        self, root: Root, search_paths: Sequence[str] = (), timeout: float = TIMEOUT
-    ) -> None:
-        from gpubind_cdi import nvml_process
-
-        self._source = nvml_process.source(root, search_paths, timeout)
-
-    def inventory(self) -> inventory.Inventory:
-        """Give all that NVML told."""
-        return self._source.inventory()
-
-    def driver_version(self) -> str:
-        """Give the driver's version."""
-        return self._source.driver_version()
-
-    def cuda_version(self) -> str:
-        """Give the CUDA version the driver serves at most."""
-        return self._source.cuda_version()
-
-    def gpus(self) -> Sequence[Gpu]:
-        """Give the GPUs that could be read, by index."""
-        return self._source.gpus()
-
-    def faults(self) -> Sequence[Fault]:
-        """Give the GPUs that could not be read."""
-        return self._source.faults()
+def answer(only: int | None = None) -> None:
+    """Say what the library on descriptor 3 knows of all GPUs, or of the one with this index."""
+    try:
+        nvml = load()
+    except OSError as error:
+        child.tell("error", 0, f"can't be loaded: {error}")
+        return
+    try:
+        for words in read(nvml, only):
+            child.tell(*words)
+    except nvml.NVMLError as error:
+        child.tell("error", getattr(error, "value", 0), _word(error))
 
 
-def answer() -> None:
-    """Print the inventory that the library on descriptor 3 gives: the whole of the child."""
+def load() -> Any:
+    """Give pynvml over the library on descriptor 3. Raises OSError where that can't be loaded."""
     import ctypes
 
-    try:
-        ctypes.CDLL(f"/proc/self/fd/{LIBRARY_FD}", mode=ctypes.RTLD_GLOBAL)
-    except OSError as error:
-        told: dict[str, Any] = {"error": [0, f"can't be loaded: {error}"]}
-    else:
-        import pynvml
+    ctypes.CDLL(f"/proc/self/fd/{LIBRARY_FD}", mode=ctypes.RTLD_GLOBAL)
+    import pynvml
 
-        try:
-            told = read(pynvml)
-        except pynvml.NVMLError as error:
-            told = {"error": [getattr(error, "value", 0), str(error)]}
-    data = memoryview(json.dumps(told).encode())
-    try:
-        while data:
-            data = data[os.write(1, data) :]
-    except BrokenPipeError:
-        return  # nobody asked in the end
+    return pynvml
 
 
-def read(nvml: Any) -> dict[str, Any]:
-    """Give the inventory document of NVML's answers; `nvml` is the module pynvml.
+def read(nvml: Any, only: int | None = None) -> Iterable[tuple[object, ...]]:
+    """Give NVML's answers as the lines of `asking`; `nvml` is the module pynvml.
 
     A GPU that can't be read becomes a fault. Raises NVMLError where nothing can be.
     """
     nvml.nvmlInit()
     count = nvml.nvmlDeviceGetCount()
-    known: list[dict[str, Any]] = []
-    faults: list[dict[str, Any]] = []
-    for index in range(count):
-        try:
-            known.append(_gpu(nvml, index))
-        except nvml.NVMLError as error:
-            faults.append({"index": index, "message": _word(error) or "no reason given"})
-    version = _word(nvml.nvmlSystemGetDriverVersion())
+    version = _text(nvml.nvmlSystemGetDriverVersion)
     cuda = _optional(nvml, nvml.nvmlSystemGetCudaDriverVersion, 0)
-    return {
-        "format": FORMAT,
-        "driver": {
-            "version": version,
-            "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else "",
-        },
-        "gpus": known,
-        "faults": faults,
-    }
+    named = f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else ""
+    yield "driver", {"version": version, "cuda": named}, count
+    for index in range(count) if only is None else (only,):
+        yield "asking", index
+        try:
+            yield "gpu", _gpu(nvml, index)
+        except Exception as error:  # noqa: BLE001 - whatever one GPU makes pynvml raise, the others are told of
+            yield "fault", _word(error) or "no reason given"
+    yield "end", _optional(nvml, nvml.nvmlDeviceGetCount, count)
 
 
 def _gpu(nvml: Any, index: int) -> dict[str, Any]:
@@ -128,10 +78,10 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
     major, minor = _optional(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle), (0, 0))
     return {
         "index": index,
-        "uuid": _word(nvml.nvmlDeviceGetUUID(handle)),
+        "uuid": _text(lambda: nvml.nvmlDeviceGetUUID(handle)),
         "minor": nvml.nvmlDeviceGetMinorNumber(handle),
-        "pci": _word(nvml.nvmlDeviceGetPciInfo(handle).busId),
-        "name": _word(_optional(nvml, lambda: nvml.nvmlDeviceGetName(handle), "")),
+        "pci": _text(lambda: nvml.nvmlDeviceGetPciInfo(handle).busId),
+        "name": _text(lambda: _optional(nvml, lambda: nvml.nvmlDeviceGetName(handle), "")),
         "brand": BRANDS[brand] if brand < len(BRANDS) else BRANDS[0],
         "architecture": f"{major}.{minor}" if major else "",
         "mig": _mig(nvml, handle),
@@ -139,6 +89,18 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
 
 
 def _mig(nvml: Any, handle: Any) -> dict[str, Any]:
+    """Give the GPU's MIG devices, once two looks in a row saw the same."""
+    seen = _partitions(nvml, handle)
+    for _ in range(MIG_LOOKS if seen["enabled"] else 0):
+        before, seen = seen, _partitions(nvml, handle)
+        if seen == before:
+            return seen
+    if seen["enabled"]:
+        raise ValueError("its MIG devices changed each time they were looked at")
+    return seen
+
+
+def _partitions(nvml: Any, handle: Any) -> dict[str, Any]:
     current, _ = _optional(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle), (0, 0))
     if current != nvml.NVML_DEVICE_MIG_ENABLE:
         return {"enabled": False, "instances": []}
@@ -148,21 +110,23 @@ def _mig(nvml: Any, handle: Any) -> dict[str, Any]:
             part = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
         except (nvml.NVMLError_NotFound, nvml.NVMLError_InvalidArgument):
             continue  # a place that no MIG device takes
-        instances.append(
-            {
-                "index": index,
-                "uuid": _word(nvml.nvmlDeviceGetUUID(part)),
-                "gi": nvml.nvmlDeviceGetGpuInstanceId(part),
-                "ci": nvml.nvmlDeviceGetComputeInstanceId(part),
-                "profile": _profile(nvml, part),
-            }
-        )
+        instances.append(_instance(nvml, index, part))
     return {"enabled": True, "instances": instances}
+
+
+def _instance(nvml: Any, index: int, part: Any) -> dict[str, Any]:
+    return {
+        "index": index,
+        "uuid": _text(lambda: nvml.nvmlDeviceGetUUID(part)),
+        "gi": nvml.nvmlDeviceGetGpuInstanceId(part),
+        "ci": nvml.nvmlDeviceGetComputeInstanceId(part),
+        "profile": _profile(nvml, part),
+    }
 
 
 def _profile(nvml: Any, part: Any) -> str:
     """Give a MIG device's profile, from its name (`NVIDIA A100 MIG 1g.10gb`) or its size."""
-    name = _word(_optional(nvml, lambda: nvml.nvmlDeviceGetName(part), ""))
+    name = _text(lambda: _optional(nvml, lambda: nvml.nvmlDeviceGetName(part), ""))
     if " MIG " in name:
         return name.rpartition(" MIG ")[2]
     size = nvml.nvmlDeviceGetAttributes_v2(part)
@@ -175,6 +139,14 @@ def _optional(nvml: Any, ask: Callable[[], Any], otherwise: Any) -> Any:
         return ask()
     except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):
         return otherwise
+
+
+def _text(ask: Callable[[], Any]) -> str:
+    """Give the text an answer holds. What can't be read in it becomes `?`, as in `_word`."""
+    try:
+        return _word(ask())
+    except UnicodeDecodeError as error:  # pynvml decodes strictly; the bytes are still there
+        return _word(error.object)
 
 
 def _word(value: Any) -> str:

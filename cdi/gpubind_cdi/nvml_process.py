@@ -4,39 +4,97 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from gpubind.errors import DocumentError, ToolkitError
+from gpubind.errors import DocumentError, ToolkitError, UsageError
 from gpubind.root import Root
-from gpubind_cdi import child, document, driver, inventory, nvml
+from gpubind_cdi import asking, child, driver, fields, inventory, nvml
 from gpubind_cdi.lookup import library
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-PROGRAM = "from gpubind_cdi import nvml; nvml.answer()"
+PROGRAM = "from gpubind_cdi import nvml; nvml.answer({only})"
+TIMEOUT = 30.0  # seconds; a node with 16 GPUs and no persistence daemon takes some ten
+VARIABLE = "GPUBIND_NVML_TIMEOUT"
 
 # nvmlReturn_t of nvmlInit_v2: ID, what it means, what to do.
+MISMATCH = 18
 REASONS = {
     4: ("DRV-NO-PERMISSION", "no permission to open the driver's device nodes", "run as root"),
     9: ("DRV-NOT-LOADED", "the kernel module nvidia is not loaded", "run modprobe nvidia"),
-    18: (
-        "DRV-MISMATCH",
-        "the library and the loaded kernel module have different versions",
-        "reboot, or unload and load the nvidia kernel modules",
+    13: (
+        "DRV-NVML",
+        "the library lacks a function (13)",
+        "is it the driver's own, and not too old?",
     ),
 }
+ELSE = "does nvidia-smi work?"
 
 
-def source(root: Root, search_paths: Sequence[str], timeout: float) -> inventory.Source:
-    """Start the process and give the source that waits for it; errors as for `nvml.Nvml`."""
+class Driver(NamedTuple):
+    """Which driver is asked: the library's place, and the version of the loaded kernel module."""
+
+    library: str
+    module: str
+
+    @property
+    def version(self) -> str:
+        """The library's version, where its name has one."""
+        _, _, end = self.library.rpartition("/")[2].partition(".so.")
+        return end if driver.VERSION.fullmatch(end) else ""
+
+    def __str__(self) -> str:
+        module = f"kernel module {self.module}" if self.module else "no kernel module"
+        return f"{self.library}, {module}"
+
+
+def source(
+    root: Root, search_paths: Sequence[str] = (), limit_s: float | None = None
+) -> inventory.Source:
+    """Give the GPUs that the NVML library in a driver root reports.
+
+    The process starts now, so that it works while this one goes on; the first question waits for
+    it, `limit_s` seconds at most. Both raise ToolkitError: DRV-NOT-FOUND where the root has no such
+    library, DRV-ARCH where it is for another machine, DRV-NOT-LOADED, DRV-MISMATCH,
+    DRV-NO-PERMISSION and DRV-NVML as NVML says, DRV-TIMEOUT and DRV-CRASH where it said nothing.
+    """
+    limit = limit_of(os.environ) if limit_s is None else limit_s
     fd, found = _library(root, search_paths)
+
+    def start(only: int | None) -> child.Child:
+        return child.start(PROGRAM.format(only=only), fd, nvml.LIBRARY_FD, limit)
+
     try:
-        process = child.start(PROGRAM, fd, nvml.LIBRARY_FD)
-    finally:
+        first = start(None)
+    except BaseException:
         os.close(fd)
-    name = f"{root.outer(found.path)}, {_module(root)}"
-    return inventory.Source(lambda: told(_heard(process, timeout), name))
+        raise
+
+    def look() -> inventory.Inventory:
+        try:
+            answer = asking.ask(first, start, limit)
+        finally:
+            os.close(fd)
+        return judged(answer, Driver(root.outer(found.path), _module(root)))
+
+    return inventory.Source(look)
+
+
+def limit_of(environment: Mapping[str, str]) -> float:
+    """Give how long NVML may take, in seconds. Raises UsageError for a variable that is none."""
+    said = environment.get(VARIABLE, "")
+    try:
+        limit = float(said or TIMEOUT)
+    except ValueError:
+        limit = 0.0
+    if not 0.1 <= limit <= 600.0:
+        raise UsageError(
+            f"{VARIABLE} is {fields.quoted(said)}",
+            identifier="USE-TIMEOUT",
+            hint="give seconds from 0.1 to 600",
+        )
+    return limit
 
 
 def _library(root: Root, search_paths: Sequence[str]) -> tuple[int, library.Library]:
@@ -67,51 +125,42 @@ def _library(root: Root, search_paths: Sequence[str]) -> tuple[int, library.Libr
 
 
 def _module(root: Root) -> str:
-    """Give the loaded kernel module in words, as the driver root or else the host knows it."""
+    """Give the loaded kernel module's version, as the driver root or else the host knows it."""
     if driver.holds_system(root):
-        version = driver.kernel_version(root)
-    else:
-        with Root("/") as host:
-            version = driver.kernel_version(host)
-    return f"kernel module {version}" if version else "no kernel module"
+        return driver.kernel_version(root)
+    with Root("/") as host:
+        return driver.kernel_version(host)
 
 
-def _heard(process: child.Child, timeout: float) -> bytes:
-    try:
-        return process.heard(timeout)
-    except TimeoutError:
+def judged(answer: asking.Answer, found: Driver) -> inventory.Inventory:
+    """Give the inventory an answer holds. Raises ToolkitError as `source` where it holds none."""
+    if answer.error:
+        raise failed(*answer.error, found)
+    if answer.driver is None:
+        late = answer.silence.startswith("gave no")
+        hint = "a GPU may hang: see dmesg" if late else "see dmesg; nvidia-smi may show the same"
         raise ToolkitError(
-            f"NVML did not answer in {timeout:g} s",
-            identifier="DRV-TIMEOUT",
-            hint="see dmesg for a GPU that hangs",
-        ) from None
-    except ChildProcessError as error:
-        raise ToolkitError(
-            f"NVML's process {error}",
-            identifier="DRV-CRASH",
-            hint="see dmesg; nvidia-smi may show the same",
-        ) from None
-
-
-def told(data: bytes, name: str) -> inventory.Inventory:
-    """Read the child's answer; `name` says which library and module, for the message."""
+            f"NVML ({found}) {answer.silence}",
+            identifier="DRV-TIMEOUT" if late else "DRV-CRASH",
+            hint=hint,
+        )
     try:
-        answered = document.load(data, "NVML's answer.json")
-        if isinstance(answered, dict) and "error" in answered:
-            code, said = answered["error"]
-            raise _failed(name, code, said)
-        return inventory.salvaged(answered)
+        return inventory.salvaged(answer.document())
     except DocumentError as error:
         raise ToolkitError(
-            f"{name} gave what makes no sense: {error.message} at {error.path or 'its start'}",
+            f"{found} gave what makes no sense: {error.message} at {error.path or 'its start'}",
             identifier="DRV-NVML",
         ) from error
 
 
-def _failed(name: str, code: int, said: str) -> ToolkitError:
-    if code in REASONS:
-        identifier, meaning, hint = REASONS[code]
-        return ToolkitError(f"NVML ({name}): {meaning}", identifier=identifier, hint=hint)
-    return ToolkitError(
-        f"NVML ({name}): {said} ({code})", identifier="DRV-NVML", hint="does nvidia-smi work?"
-    )
+def failed(code: int, said: str, found: Driver) -> ToolkitError:
+    """Give what an nvmlReturn_t of the whole library means, in words and with the next step."""
+    if code == MISMATCH:
+        return ToolkitError(
+            f"NVML ({found.library}) is of driver {found.version or 'unknown'}, the loaded kernel "
+            f"module is {found.module or 'unknown'}",
+            identifier="DRV-MISMATCH",
+            hint="reboot, or unload and load the nvidia kernel modules",
+        )
+    identifier, meaning, hint = REASONS.get(code, ("DRV-NVML", f"{said} ({code})", ELSE))
+    return ToolkitError(f"NVML ({found}): {meaning}", identifier=identifier, hint=hint)

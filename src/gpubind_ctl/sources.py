@@ -21,10 +21,10 @@ def of(root: Root, library_search_paths: Sequence[str] = ()) -> GpuSource:
     """Give the source of GPUs for a driver root; it may start to work now, and answers once."""
     if simulated.is_simulated(root):
         return simulated.Simulated(root)
-    from gpubind_cdi import nvml
+    from gpubind_cdi import nvml_process
 
     try:
-        return nvml.Nvml(root, library_search_paths)
+        return nvml_process.source(root, library_search_paths)
     except ToolkitError as error:
         return _silent(error)
 

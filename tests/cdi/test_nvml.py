@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import driver_roots
 import pytest
 from driver_roots import FIFO, LIBRARIES, lib
-from gpubind_cdi import child, gpu, inventory, nvml, nvml_process
+from gpubind_cdi import asking, gpu, inventory, nvml, nvml_process
 
-from gpubind.errors import ToolkitError
+from gpubind.errors import ToolkitError, UsageError
 from gpubind.root import Root
 
 if TYPE_CHECKING:
@@ -116,7 +117,10 @@ def part(uuid: str, name: str) -> dict[str, Any]:
 def read(
     *gpus: dict[str, Any], faults: dict[tuple[str, int], Failed] | None = None
 ) -> inventory.Inventory:
-    return inventory.salvaged(nvml.read(Library(list(gpus), faults or {})))
+    answer = asking.Answer()
+    for words in nvml.read(Library(list(gpus), faults or {})):
+        answer.take(json.dumps(words).encode())
+    return inventory.salvaged(answer.document())
 
 
 def test_a_gpus_facts_are_read() -> None:
@@ -193,12 +197,12 @@ def test_a_gpu_that_makes_no_sense_leaves_the_others(changes: dict[str, Any], me
 @pytest.mark.parametrize("call", ["nvmlInit", "nvmlDeviceGetCount", "nvmlSystemGetDriverVersion"])
 def test_a_fault_of_the_whole_driver_is_no_inventory(call: str) -> None:
     with pytest.raises(Failed):
-        nvml.read(Library([whole(0)], {(call, -1): Failed("Driver Not Loaded")}))
+        list(nvml.read(Library([whole(0)], {(call, -1): Failed("Driver Not Loaded")})))
 
 
 def failed(folder: Path, tree: Tree) -> str:
     with Root(driver_roots.grow(folder, tree)) as root, pytest.raises(ToolkitError) as caught:
-        nvml.Nvml(root).gpus()
+        nvml_process.source(root).gpus()
     return str(caught.value)
 
 
@@ -234,36 +238,38 @@ def test_the_first_library_for_this_machine_is_loaded_and_its_fault_told(tmp_pat
     }
     said = failed(tmp_path, tree)
     place = f"{tmp_path}{LIBRARIES}/libnvidia-ml.so.5.5, kernel module {driver_roots.VERSION}"
-    assert said == f"NVML ({place}): Function Not Found (13); does nvidia-smi work? [DRV-NVML]"
+    assert said.startswith(f"NVML ({place}): the library lacks a function (13); is it the driver's")
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("line", "message"),
     [
-        (b'{"error": [4, "x"]}', "no permission to open the driver's device nodes; run as root"),
-        (b'{"error": [9, "x"]}', "nvidia is not loaded; run modprobe nvidia [DRV-NOT-LOADED]"),
-        (b'{"error": [18, "x"]}', "have different versions; reboot, or unload"),
-        (b'{"error": [999, "Unknown Error"]}', "Unknown Error (999); does nvidia-smi work?"),
-        (b"", "gave what makes no sense: the file is empty"),
-        (b"{}", "gave what makes no sense"),
-        (b'{"format": 1', "gave what makes no sense: not JSON"),
+        (["error", 4, "x"], "no permission to open the driver's device nodes; run as root"),
+        (["error", 9, "x"], "nvidia is not loaded; run modprobe nvidia [DRV-NOT-LOADED]"),
+        (["error", 18, "x"], "is of driver 550.54, the loaded kernel module is 535.1; reboot, or"),
+        (["error", 999, "Unknown Error"], "Unknown Error (999); does nvidia-smi work?"),
+        (["driver", {}, 0], "gave what makes no sense"),
+        (["driver", {"version": "550.54", "cuda": 1}, 0], "gave what makes no sense"),
     ],
 )
-def test_what_the_child_tells_is_an_error_with_the_next_step(answer: bytes, message: str) -> None:
-    with pytest.raises(ToolkitError) as caught:
-        nvml_process.told(answer, "lib, kernel module 550")
-    assert message in str(caught.value)
-    assert str(caught.value).startswith(("NVML (lib, kernel module 550): ", "lib, kernel"))
-
-
-def test_a_child_that_nobody_hears_in_the_end_says_nothing(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_what_the_child_tells_is_an_error_with_the_next_step(
+    line: list[object], message: str
 ) -> None:
-    path = tmp_path / "libnvidia-ml.so.1"
-    path.write_bytes(lib("libnvidia-ml.so.1", NATIVE))
-    fd = os.open(path, os.O_RDONLY)
-    process = child.start(nvml_process.PROGRAM, fd, nvml.LIBRARY_FD)
-    os.close(process.pipe)
-    os.close(fd)
-    assert os.waitpid(process.pid, 0)[1] == 0
-    assert capfd.readouterr() == ("", "")
+    answer = asking.Answer()
+    answer.take(json.dumps(line).encode())
+    found = nvml_process.Driver("/x/libnvidia-ml.so.550.54", "535.1")
+    with pytest.raises(ToolkitError) as caught:
+        nvml_process.judged(answer, found)
+    assert message in str(caught.value)
+    assert "/x/libnvidia-ml.so.550.54" in str(caught.value)
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "601", "nan", "soon", "30s"])
+def test_a_time_limit_that_is_none_is_refused(said: str) -> None:
+    with pytest.raises(UsageError, match=r"GPUBIND_NVML_TIMEOUT is .* \[USE-TIMEOUT\]"):
+        nvml_process.limit_of({"GPUBIND_NVML_TIMEOUT": said})
+
+
+def test_the_time_limit_can_be_set() -> None:
+    limits = [nvml_process.limit_of({"GPUBIND_NVML_TIMEOUT": said}) for said in ("", "2.5")]
+    assert limits == [30.0, 2.5]

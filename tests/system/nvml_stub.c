@@ -11,8 +11,12 @@
 //   call nvmlDeviceGetUUID 1 error=15          (GPU 1 is lost; * instead of 1: every GPU, or no GPU at all)
 //   call nvmlInit_v2 * sleep=30
 //   call nvmlDeviceGetName 0 abort=1
+//   from 1 5 error=15            (from the fifth call about GPU 1 and its MIG devices on; * 5: any fifth call)
+//   mig ... since=12             (this MIG device is there from the twelfth call about its GPU on)
+//   counts 2 3                   (how many GPUs there are when first asked, and later)
+//   event 0.5 gpu=1 type=8 data=79 gi=1 ci=0   (seconds after the events were registered; error=15: the wait fails)
 //
-// In a name an underscore stands for a space. Interface values: NVIDIA's public nvml.h.
+// In a name an underscore stands for a space, in every text %ff for that byte. Interface values: NVIDIA's public nvml.h.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,22 +24,38 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, TIMEOUT = 10 };
 enum { GPUS = 16, MIGS = 8, RULES = 64, TEXT = 96 };
 
 struct device {
     struct device *parent; // the GPU of a MIG device, else NULL
-    unsigned index, minor, brand, major_cc, minor_cc, mig_enabled, gi, ci, slices, migs;
+    unsigned index, minor, brand, major_cc, minor_cc, mig_enabled, gi, ci, slices, migs, since, calls;
     unsigned long long memory;
     char uuid[TEXT], pci[TEXT], name[TEXT];
     struct device *mig[MIGS];
 };
 
 struct rule {
-    char call[TEXT];
+    char call[TEXT]; // empty: any
     int gpu, error, sleep, abort;
+    unsigned from;
+};
+
+struct event {
+    double after;
+    struct device *device;
+    unsigned long long type, data;
+    unsigned gi, ci;
+    int error, told;
+};
+
+struct event_data {
+    struct device *device;
+    unsigned long long type, data;
+    unsigned gi, ci;
 };
 
 struct pci_info {
@@ -51,7 +71,10 @@ struct attributes {
 
 static struct device all[GPUS], mig_devices[GPUS * MIGS];
 static struct rule rules[RULES];
-static unsigned gpus, migs, ruled, started;
+static struct event events[RULES];
+static unsigned counts[RULES];
+static unsigned gpus, migs, ruled, evented, counted, counts_told, started, calls;
+static struct timespec registered;
 static int cuda;
 static char driver[TEXT];
 
@@ -69,12 +92,19 @@ static unsigned long long number(const char *text) {
 }
 
 static void copy(char *to, const char *text, int spaces) {
+    unsigned byte;
     if (strlen(text) >= TEXT)
         fatal("too long", text);
-    strcpy(to, text);
-    for (; spaces && *to; to++)
-        if (*to == '_')
-            *to = ' ';
+    for (; *text; text++, to++) {
+        *to = spaces && *text == '_' ? ' ' : *text;
+        if (*text == '%') {
+            if (sscanf(text + 1, "%2x", &byte) != 1)
+                fatal("not a byte", text);
+            *to = (char)byte;
+            text += 2;
+        }
+    }
+    *to = 0;
 }
 
 static void set_device(struct device *d, const char *key, const char *value) {
@@ -98,6 +128,8 @@ static void set_device(struct device *d, const char *key, const char *value) {
         d->slices = number(value);
     else if (!strcmp(key, "memory"))
         d->memory = number(value);
+    else if (!strcmp(key, "since"))
+        d->since = number(value);
     else if (strcmp(key, "cc") || sscanf(value, "%u.%u", &d->major_cc, &d->minor_cc) != 2)
         fatal("unknown key or value", key);
 }
@@ -107,6 +139,23 @@ static void set_rule(struct rule *r, const char *key, const char *value) {
     if (field == &r->abort && strcmp(key, "abort"))
         fatal("unknown key", key);
     *field = number(value);
+}
+
+static void set_event(struct event *e, const char *key, const char *value) {
+    if (!strcmp(key, "gpu"))
+        e->device = &all[number(value) % GPUS];
+    else if (!strcmp(key, "type"))
+        e->type = number(value);
+    else if (!strcmp(key, "data"))
+        e->data = number(value);
+    else if (!strcmp(key, "gi"))
+        e->gi = number(value);
+    else if (!strcmp(key, "ci"))
+        e->ci = number(value);
+    else if (!strcmp(key, "error"))
+        e->error = number(value);
+    else
+        fatal("unknown key", key);
 }
 
 static struct device *new_device(int is_mig) {
@@ -123,13 +172,33 @@ static struct device *new_device(int is_mig) {
     return d;
 }
 
-static struct rule *new_rule(void) {
-    const char *call = strtok(NULL, " \n"), *gpu = strtok(NULL, " \n");
-    if (!call || !gpu || ruled == RULES)
-        fatal("call needs a function and a GPU", call ? call : "");
-    copy(rules[ruled].call, call, 0);
-    rules[ruled].gpu = strcmp(gpu, "*") ? (int)number(gpu) : -1;
-    return &rules[ruled++];
+// call FUNCTION GPU, or from GPU NUMBER
+static struct rule *new_rule(int is_from) {
+    const char *first = strtok(NULL, " \n"), *second = strtok(NULL, " \n");
+    if (!first || !second || ruled == RULES)
+        fatal("needs two words, a function or a number and a GPU", first ? first : "");
+    struct rule *r = &rules[ruled++];
+    const char *gpu = is_from ? first : second;
+    if (is_from)
+        r->from = number(second);
+    else
+        copy(r->call, first, 0);
+    r->gpu = strcmp(gpu, "*") ? (int)number(gpu) : -1;
+    return r;
+}
+
+static struct event *new_event(void) {
+    const char *after = strtok(NULL, " \n");
+    if (!after || evented == RULES)
+        fatal("event needs a time", "");
+    events[evented].after = atof(after);
+    events[evented].gi = events[evented].ci = 0xffffffff;
+    return &events[evented++];
+}
+
+static void read_counts(void) {
+    for (char *word; (word = strtok(NULL, " \n")) && counted < RULES;)
+        counts[counted++] = number(word);
 }
 
 static void read_line(char *line) {
@@ -146,9 +215,14 @@ static void read_line(char *line) {
             cuda = number(value);
         return;
     }
+    if (!strcmp(word, "counts")) {
+        read_counts();
+        return;
+    }
     struct device *d = !strcmp(word, "gpu") || !strcmp(word, "mig") ? new_device(*word == 'm') : NULL;
-    struct rule *r = !strcmp(word, "call") ? new_rule() : NULL;
-    if (!d && !r)
+    struct rule *r = !strcmp(word, "call") || !strcmp(word, "from") ? new_rule(*word == 'f') : NULL;
+    struct event *e = !strcmp(word, "event") ? new_event() : NULL;
+    if (!d && !r && !e)
         fatal("unknown word", word);
     while ((word = strtok(NULL, " \n"))) {
         char *value = strchr(word, '=');
@@ -157,6 +231,8 @@ static void read_line(char *line) {
         *value++ = 0;
         if (d)
             set_device(d, word, value);
+        else if (e)
+            set_event(e, word, value);
         else
             set_rule(r, word, value);
     }
@@ -182,10 +258,16 @@ __attribute__((constructor)) static void read_script(void) {
 }
 
 // What every call does first: obey the script, refuse to work before nvmlInit.
-static int enter(const char *call, const struct device *d) {
-    int gpu = !d ? -1 : (int)(d->parent ? d->parent : d)->index;
+static int enter(const char *call, struct device *d) {
+    struct device *owner = d && d->parent ? d->parent : d;
+    int gpu = owner ? (int)owner->index : -1;
+    calls++;
+    if (owner)
+        owner->calls++;
     for (unsigned i = 0; i < ruled; i++) {
-        if (strcmp(rules[i].call, call) || (rules[i].gpu != -1 && rules[i].gpu != gpu))
+        if ((*rules[i].call && strcmp(rules[i].call, call)) || (rules[i].gpu != -1 && rules[i].gpu != gpu))
+            continue;
+        if (rules[i].from > (rules[i].gpu == -1 ? calls : owner->calls))
             continue;
         if (rules[i].sleep)
             sleep(rules[i].sleep);
@@ -257,6 +339,10 @@ int nvmlSystemGetCudaDriverVersion(int *version) { return nvmlSystemGetCudaDrive
 int nvmlDeviceGetCount_v2(unsigned *count) {
     ENTER(NULL);
     *count = gpus;
+    if (counted) {
+        *count = counts[counts_told];
+        counts_told += counts_told + 1 < counted;
+    }
     return SUCCESS;
 }
 
@@ -322,7 +408,7 @@ int nvmlDeviceGetMigMode(struct device *device, unsigned *current, unsigned *pen
 
 int nvmlDeviceGetMigDeviceHandleByIndex(struct device *device, unsigned index, struct device **mig) {
     ENTER(device);
-    if (index >= device->migs)
+    if (index >= device->migs || device->mig[index]->since > device->calls)
         return NOT_FOUND;
     *mig = device->mig[index];
     return SUCCESS;
@@ -343,5 +429,52 @@ int nvmlDeviceGetAttributes_v2(struct device *device, struct attributes *attribu
     memset(attributes, 0, sizeof *attributes);
     attributes->gpu_slices = attributes->compute_slices = device->slices;
     attributes->memory = device->memory;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetSupportedEventTypes(struct device *device, unsigned long long *types) {
+    ENTER(device);
+    *types = 0x1ff;
+    return SUCCESS;
+}
+
+int nvmlEventSetCreate(void **set) {
+    ENTER(NULL);
+    *set = events;
+    return SUCCESS;
+}
+
+int nvmlDeviceRegisterEvents(struct device *device, unsigned long long types, void *set) {
+    ENTER(device);
+    (void)types;
+    (void)set;
+    clock_gettime(CLOCK_MONOTONIC, &registered);
+    return SUCCESS;
+}
+
+// The next event of the script, or TIMEOUT; MIG events name the GPU, never the MIG device.
+int nvmlEventSetWait_v2(void *set, struct event_data *data, unsigned milliseconds) {
+    ENTER(NULL);
+    (void)set;
+    for (unsigned waited = 0;; waited += 10) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        double seconds = (now.tv_sec - registered.tv_sec) + (now.tv_nsec - registered.tv_nsec) / 1e9;
+        for (struct event *e = events; e < events + evented; e++) {
+            if (e->told || e->after > seconds)
+                continue;
+            e->told = 1;
+            *data = (struct event_data){e->device, e->type, e->data, e->gi, e->ci};
+            return e->error;
+        }
+        if (waited >= milliseconds)
+            return TIMEOUT;
+        usleep(10000);
+    }
+}
+
+int nvmlEventSetFree(void *set) {
+    ENTER(NULL);
+    (void)set;
     return SUCCESS;
 }

@@ -54,6 +54,15 @@ def test_a_lost_gpu_leaves_the_other(
     assert "GPU is lost" in done.stderr
 
 
+def test_a_gpu_that_ends_nvml_leaves_the_other(
+    generated: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
+    done = generated("call nvmlDeviceGetName 0 abort=1")
+    devices = [device["name"] for device in yaml.safe_load(done.stdout)["devices"]]
+    assert (done.returncode, devices) == (3, ["1", drivers.UUIDS[1], "all"])
+    assert "GPU 0: could not be read: NVML ended with signal 6" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "identifier"),
     [
@@ -61,7 +70,7 @@ def test_a_lost_gpu_leaves_the_other(
         ("call nvmlInit_v2 * error=18", "[DRV-MISMATCH]"),
         ("call nvmlInit_v2 * error=4", "[DRV-NO-PERMISSION]"),
         ("call nvmlDeviceGetCount_v2 * error=999", "[DRV-NVML]"),
-        ("call nvmlDeviceGetName 0 abort=1", "[DRV-CRASH]"),
+        ("call nvmlInit_v2 * abort=1", "[DRV-CRASH]"),
     ],
 )
 def test_a_driver_that_fails_is_one_clear_line(
