@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpubind import VERSION
+from gpubind.operation.compat import CudaCompat
 from gpubind_cdi import hooks, sidecar
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def document(root: str, described: Described, names: Sequence[str]) -> dict[str,
             "version": driver.version if driver else "",
             "root": root,
             "cuda": described.cuda,
+            **_compat(described),
         },
         "gpus": [_gpu(gpu) for gpu in described.gpus],
         "operations": [name for name in names if name in offered],
@@ -51,6 +53,12 @@ def document(root: str, described: Described, names: Sequence[str]) -> dict[str,
         "folders": list(common.folders),
         "inputs": [list(one) for one in common.inputs],
     }
+
+
+def _compat(described: Described) -> dict[str, str]:
+    """Give where images keep newer CUDA libraries, if those compare by CUDA's version alone."""
+    every = (one for one in described.operations if isinstance(one, CudaCompat))
+    return next(({"compat": one.folder} for one in every if one.cuda), {})
 
 
 def _items(found: Found) -> Iterator[tuple[str, Use]]:

@@ -106,8 +106,10 @@ def _compat(spec: CompiledSpec) -> Operation:
     from gpubind.operation import compat
 
     driver = spec["driver"] or {}
-    version = driver.get("version", "")
-    return compat.CudaCompat(version, "" if version else driver.get("cuda", ""))
+    place, version, cuda = (driver.get(name, "") for name in ("compat", "version", "cuda"))
+    if place:  # a Tegra's: its driver's versions say nothing to these libraries
+        return compat.CudaCompat("", cuda, place)
+    return compat.CudaCompat(version, "" if version else cuda)
 
 
 def _profile(spec: CompiledSpec, devices: Iterable[str]) -> Operation:

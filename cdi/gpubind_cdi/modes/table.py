@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpubind.errors import UsageError
-from gpubind_cdi.modes import groups, imex, management, nvml
+from gpubind_cdi.modes import csv, groups, imex, management, nvml, wsl
 from gpubind_cdi.modes.mode import Mode
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ MODES = {
     mode.name: mode
     for mode in (
         Mode(name="nvml", about="GPUs as NVML knows them", describe=nvml.describe),
+        Mode(name="wsl", about="the GPUs of a WSL2 machine", describe=wsl.describe),
+        Mode(name="csv", about="the GPU of a Tegra, by its lists", describe=csv.describe),
         Mode(
             name="management",
             vendor="management.nvidia.com",
@@ -36,7 +38,10 @@ MODES = {
 }
 
 # What speaks for a mode on a host, in this order: each gives its reason, or nothing.
-SIGNS: tuple[tuple[str, Callable[[Host], str]], ...] = ()
+SIGNS: tuple[tuple[str, Callable[[Host], str]], ...] = (
+    ("wsl", wsl.sign),
+    ("csv", csv.sign),
+)
 
 
 def resolve(name: str, host: Host) -> tuple[Mode, str]:
