@@ -55,7 +55,7 @@ def resolve(name: str, host: Host) -> tuple[Mode, str]:
             reason = sign(host)
             if reason:
                 return MODES[known], reason
-        return MODES["nvml"], "neither WSL nor a Tegra"
+        return MODES["nvml"], "nothing speaks for another mode"
     if wanted not in MODES:
         raise UsageError(
             f"no discovery mode {name!r}",
