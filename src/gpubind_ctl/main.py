@@ -61,6 +61,8 @@ CDI = Lazy(
     table={
         "generate": f"{_COMMANDS}.cdi_generate:command",
         "list": f"{_COMMANDS}.cdi_list:command",
+        "check": f"{_COMMANDS}.cdi_check:command",
+        "explain": f"{_COMMANDS}.cdi_explain:command",
         "validate": f"{_COMMANDS}.cdi_validate:command",
         "transform": "gpubind_ctl.main:TRANSFORM",
         "compile": f"{_COMMANDS}.cdi_compile:command",

@@ -36,8 +36,34 @@ def test_the_devices_of_all_folders_are_listed_sorted(tmp_path: Path) -> None:
     written(tmp_path / "run/a.json", devices=("a",))
     words = ("--spec-dir", tmp_path / "etc", "--spec-dir", tmp_path / "run")
     outcome = gpubind("cdi", "list", *words, "--state-dir", tmp_path)
-    assert (outcome.status, outcome.err) == (0, "")
+    assert (outcome.status, outcome.err) == (0, "gpubind: Found 4 CDI devices\n")
     assert outcome.out.split() == [f"example.com/thing={name}" for name in ("10", "2", "a", "b")]
+
+
+def test_the_table_says_version_edits_and_file_of_each_device(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.json", devices=("a", "bb"))
+    outcome = gpubind("cdi", "list", "--table", "--spec-dir", tmp_path)
+    assert outcome.out.splitlines() == [
+        "DEVICE                CDI    EDITS   FILE",
+        f"example.com/thing=a   0.5.0  1 node  {file}",
+        f"example.com/thing=bb  0.5.0  1 node  {file}",
+    ]
+
+
+def test_the_list_comes_as_json_with_conflicts_and_errors(tmp_path: Path) -> None:
+    files = [str(written(tmp_path / f"{name}.json", devices=("same", name))) for name in "ab"]
+    (tmp_path / "bad.json").write_text("{}")
+    outcome = gpubind("cdi", "list", "--json", "--spec-dir", tmp_path)
+    told = json.loads(outcome.out)
+    assert told["devices"][0] == {
+        "name": "example.com/thing=a",
+        "cdiVersion": "0.5.0",
+        "file": files[0],
+        "edits": {"deviceNodes": 1},
+    }
+    assert told["conflicts"] == {"example.com/thing=same": files}
+    assert [error["path"] for error in told["errors"]] == [f"{tmp_path}/bad.json"]
+    assert (outcome.status, outcome.err) == (0, "")
 
 
 def test_the_fields_variable_names_the_folders(tmp_path: Path) -> None:
@@ -63,7 +89,7 @@ def test_a_bad_spec_and_a_conflict_are_told_and_the_rest_is_listed(tmp_path: Pat
     outcome = gpubind("cdi", "list", "--spec-dir", tmp_path)
     assert outcome.status == 0
     assert outcome.out.split() == ["example.com/thing=a", "example.com/thing=b"]
-    first, second = outcome.err.splitlines()
+    _, first, second = outcome.err.splitlines()
     assert first.startswith(f"gpubind: {tmp_path}/bad.yaml: not YAML: ")
     assert second == (
         f"gpubind: example.com/thing=same is in {tmp_path}/a.json and in {tmp_path}/b.json: "
@@ -73,7 +99,8 @@ def test_a_bad_spec_and_a_conflict_are_told_and_the_rest_is_listed(tmp_path: Pat
 
 def test_no_folder_means_no_devices(tmp_path: Path) -> None:
     outcome = gpubind("cdi", "list", "--spec-dir", tmp_path / "none")
-    assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
+    found = "gpubind: Found 0 CDI devices\n"
+    assert (outcome.status, outcome.out, outcome.err) == (0, "", found)
 
 
 def test_a_broken_config_is_one_line(tmp_path: Path) -> None:
