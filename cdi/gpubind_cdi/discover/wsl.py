@@ -78,7 +78,8 @@ def store(root: Root) -> Store:
     reason = f"{len(found)} have {CUDA}"
     if same:
         return Store(path=best, why=f"{reason}, this one's files are those in {root.outer(LENT)}")
-    return Store(path=best, why=f"{reason}, this one is {'NVIDIA' if nvidia else 'the'} newest")
+    newest = "NVIDIA's newest" if nvidia else "the newest"
+    return Store(path=best, why=f"{reason}, this one is {newest}")
 
 
 def _rank(root: Root, folder: str) -> tuple[int, bool, int, str]:
@@ -114,7 +115,7 @@ def _driver_files(root: Root, folder: str, machine: str) -> Iterator[Found]:
     for name in dict.fromkeys((*NEEDED, *others)):
         known = name in NEEDED
         use = Use(
-            capabilities=libraries.capabilities_of(name),
+            capabilities=libraries.capabilities_of(name.replace("_loader.", ".")),
             required=name == CUDA,
             why="NVIDIA's driver for WSL" if known else "beside NVIDIA's driver for WSL",
         )
