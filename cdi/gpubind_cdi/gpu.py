@@ -26,8 +26,8 @@ class Gpu:
     """One GPU as its driver describes it.
 
     `minor` is that of `/dev/nvidia<minor>`, `pci` the bus id as sysfs writes it
-    (`0000:07:00.0`), `architecture` the compute capability (`9.0`), `coherent` whether it shares
-    the CPU's page tables.
+    (`0000:07:00.0`), empty for one that is on no bus, `architecture` the compute capability
+    (`9.0`), `coherent` whether it shares the CPU's page tables.
     """
 
     index: int
@@ -78,6 +78,9 @@ def numbered(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
 
 
 def _place(pci: str) -> tuple[int, ...]:
+    """Give what orders addresses; a GPU on no bus, which a Tegra's own is, comes first."""
+    if not pci:
+        return ()
     return tuple(int(part, 16) for part in pci.replace(".", ":").split(":"))
 
 

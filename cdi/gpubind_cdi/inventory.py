@@ -144,7 +144,7 @@ def _uuid(prefix: str) -> Reader[str]:
 def _pci(value: Any) -> str:
     word = _word(value)
     try:
-        return gpu.pci_address(word)
+        return gpu.pci_address(word) if word else ""  # a Tegra's own GPU is on no bus
     except ValueError:
         expected = "expected a PCI address like 0000:07:00.0"
         raise DocumentError(f"{expected}, found {fields.quoted(word)}") from None

@@ -24,7 +24,7 @@ STRATEGIES: dict[str, tuple[Callable[[Gpu], str], Callable[[Gpu, Mig], str]]] = 
     "uuid": (lambda gpu: gpu.uuid, lambda _, mig: mig.uuid),
     "type-index": (lambda gpu: f"gpu{gpu.index}", lambda gpu, mig: f"mig{gpu.index}:{mig.index}"),
     "pci": (
-        lambda gpu: f"pci-{gpu.pci}",
+        lambda gpu: f"pci-{gpu.pci}" if gpu.pci else "",
         lambda gpu, mig: f"pci-{gpu.pci}-gi{mig.gi}-ci{mig.ci}",
     ),
 }
@@ -49,11 +49,12 @@ def checked(strategies: Sequence[str]) -> tuple[str, ...]:
 
 
 def names(strategies: Sequence[str], gpu: Gpu, mig: Mig | None = None) -> tuple[str, ...]:
-    """Give the names of `gpu`, or of its MIG device `mig`, one for each strategy."""
-    return tuple(
+    """Give the names of `gpu`, or of its MIG device `mig`, one for each strategy that has one."""
+    every = (
         STRATEGIES[strategy][0](gpu) if mig is None else STRATEGIES[strategy][1](gpu, mig)
         for strategy in strategies
     )
+    return tuple(name for name in every if name)
 
 
 def matches(wanted: str, gpu: Gpu, mig: Mig | None = None) -> bool:

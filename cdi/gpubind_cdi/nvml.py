@@ -79,8 +79,8 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
     return {
         "index": index,
         "uuid": _text(lambda: nvml.nvmlDeviceGetUUID(handle)),
-        "minor": nvml.nvmlDeviceGetMinorNumber(handle),
-        "pci": _text(lambda: nvml.nvmlDeviceGetPciInfo(handle).busId),
+        "minor": _optional(nvml, lambda: nvml.nvmlDeviceGetMinorNumber(handle), index),
+        "pci": _text(lambda: _optional(nvml, lambda: nvml.nvmlDeviceGetPciInfo(handle).busId, "")),
         "name": _text(lambda: _optional(nvml, lambda: nvml.nvmlDeviceGetName(handle), "")),
         "brand": BRANDS[brand] if brand < len(BRANDS) else BRANDS[0],
         "architecture": f"{major}.{minor}" if major else "",

@@ -158,6 +158,17 @@ def test_what_older_drivers_do_not_know_stays_empty() -> None:
     assert (found.cuda, found.gpus[0].brand, found.gpus[0].architecture) == ("", "Unknown", "")
 
 
+def test_a_tegras_own_gpu_is_on_no_bus_and_comes_first() -> None:
+    names = ("nvmlDeviceGetPciInfo", "nvmlDeviceGetMinorNumber")
+    own = dict.fromkeys(((name, 1) for name in names), NotSupported("Not Supported"))
+    found = read(whole(0), whole(1, name=b"Orin (nvgpu)"), faults={**own})
+    assert [(one.pci, one.minor, one.name) for one in found.gpus] == [
+        ("0000:01:00.0", 0, "NVIDIA H100"),
+        ("", 1, "Orin (nvgpu)"),
+    ]
+    assert [one.pci for one in gpu.numbered(found.gpus)] == ["", "0000:01:00.0"]
+
+
 PER_GPU = (
     "nvmlDeviceGetHandleByIndex",
     "nvmlDeviceGetUUID",

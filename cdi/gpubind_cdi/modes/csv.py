@@ -75,7 +75,7 @@ def describe(host: Host, options: Options) -> Described:
     gpus = (known[0] if len(known) == 1 else UNKNOWN,) if plain else known
     devices = {}
     for one in select.devices(options.device_ids, gpus, ()):
-        names = tuple(filter(None, namer.names(strategies, one.gpu))) or (f"{one.gpu.index}",)
+        names = namer.names(strategies, one.gpu) or (f"{one.gpu.index}",)
         devices[names] = listed if plain else _of(host, listed, one.gpu)
     ignored = mountspec.ignored(options.csv_ignore_patterns)
     search = tuple(library.inner(host.root, name) for name in options.library_search_paths)
