@@ -69,10 +69,20 @@ CDI = Lazy(
     },
     help="Write, check and change CDI specs.",
 )
+RUNTIME = Lazy(
+    "runtime",
+    table={
+        "configure": f"{_COMMANDS}.runtime_configure:command",
+        "unconfigure": f"{_COMMANDS}.runtime_unconfigure:command",
+        "status": f"{_COMMANDS}.runtime_status:command",
+    },
+    help="Set container engines up, show it, and give back what was there.",
+)
 GPUBIND = Lazy(
     "gpubind",
     table={
         "cdi": "gpubind_ctl.main:CDI",
+        "runtime": "gpubind_ctl.main:RUNTIME",
         "info": f"{_COMMANDS}.info:command",
         "config": f"{_COMMANDS}.config:command",
         "explain": f"{_COMMANDS}.explain:command",
@@ -144,14 +154,15 @@ def _system(error: OSError) -> ToolkitError:
 
 
 def _told(error: ToolkitError) -> int:
-    _tell(str(error))
+    _tell(str(error), *getattr(error, "excerpt", ()))
     return error.status
 
 
-def _tell(message: str) -> None:
-    """Print one line on standard error."""
+def _tell(message: str, *excerpt: str) -> None:
+    """Print one line on standard error, and below it the line of a file that it is about."""
+    lines = (f"gpubind: {printable(message)}", *map(printable, excerpt))
     with contextlib.suppress(OSError):  # nobody reads it: the exit status still tells
-        sys.stderr.write(f"gpubind: {printable(message)}\n")
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
         sys.stderr.flush()
 
 

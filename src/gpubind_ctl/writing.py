@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An operator's file put in place: whole, durable, with the mode and owner it had.
+"""An operator's file put in place: whole, durable, with the mode, owner and attributes it had.
 
-A link stays a link: what it leads to is replaced.
+A link stays a link: what it leads to is replaced. The temporary file lies in the same folder under
+a name that begins with a dot and ends in .tmp; `sweep` removes those that a kill left behind.
 """
 
 from __future__ import annotations
@@ -9,11 +10,29 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SEALS = ("security.ima", "security.evm")  # of the old content: the kernel makes them anew
 
 
-def put(path: str, data: bytes, mode: int = 0o644) -> None:
-    """Write a file, its folders made where absent. Raises OSError; the old file then stays."""
+def put(
+    path: str,
+    data: bytes,
+    mode: int = 0o644,
+    *,
+    scratch: str = "",
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Write a file, its folders made where absent. Raises OSError; the old file then stays.
+
+    `scratch` is another folder for the temporary file, on the same file system. `ready` is called
+    right before the rename and may raise to stop it.
+    """
     place = os.path.realpath(path)
     folder, base = os.path.split(place)
     try:
@@ -23,35 +42,88 @@ def put(path: str, data: bytes, mode: int = 0o644) -> None:
     if old is not None and not stat.S_ISREG(old.st_mode):
         raise OSError(errno.EINVAL, "is not a regular file", path)
     os.makedirs(folder, 0o755, exist_ok=True)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    temporary = f".{base[:200]}.{os.getpid()}.{os.urandom(6).hex()}.tmp"
+    temporary = os.path.join(
+        scratch or folder, f"{_stem(base)}{os.getpid()}.{os.urandom(6).hex()}.tmp"
+    )
     try:
         try:
-            _write(fd, temporary, data, old, mode)
-            os.rename(temporary, base, src_dir_fd=fd, dst_dir_fd=fd)
-        except BaseException as error:
+            _write(temporary, data, place if old else "", mode)
+            ready()
+            os.rename(temporary, place)
+        except BaseException:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=fd)
-            if isinstance(error, OSError):
-                error.filename, error.filename2 = path, None
+                os.unlink(temporary)
             raise
+        settle(folder)
+    except OSError as error:
+        error.filename, error.filename2 = path, None
+        raise
+
+
+def remove(path: str) -> None:
+    """Remove a file, durably. Raises OSError."""
+    os.unlink(path)
+    settle(os.path.dirname(path))
+
+
+def sweep(path: str, scratch: str = "") -> None:
+    """Remove what `put` of this path left behind when it was killed; nobody may be in it now."""
+    folder, base = os.path.split(os.path.realpath(path))
+    leftover = re.compile(re.escape(_stem(base)) + r"[0-9]+\.[0-9a-f]{12}\.tmp")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in os.listdir(scratch or folder):
+            if leftover.fullmatch(name):
+                os.unlink(os.path.join(scratch or folder, name))
+
+
+def settle(folder: str) -> None:
+    """Have a folder's names on disk. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
         os.fsync(fd)
     finally:
         os.close(fd)
 
 
-def _write(folder: int, base: str, data: bytes, old: os.stat_result | None, mode: int) -> None:
+def _stem(base: str) -> str:
+    return f".{base[:200]}."
+
+
+def _write(temporary: str, data: bytes, old: str, mode: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(base, flags, 0o600, dir_fd=folder)
+    fd = os.open(temporary, flags, 0o600)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
-        if old is not None:
-            mode = stat.S_IMODE(old.st_mode)
-            if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(fd, old.st_uid, old.st_gid)
+        if old:
+            mode = _likened(fd, old)
         os.fchmod(fd, mode)
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _likened(fd: int, old: str) -> int:
+    """Give the file the owner and the attributes of the old one, and return that one's mode."""
+    status = os.stat(old)
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(fd, status.st_uid, status.st_gid)
+    ours, wanted = _attributes(fd), _attributes(old)
+    for name, value in wanted.items():
+        if name not in _SEALS and ours.get(name) != value:
+            os.setxattr(fd, name, value)
+    for name in ours.keys() - wanted.keys():
+        if not name.startswith("security."):
+            os.removexattr(fd, name)  # such as an ACL that the folder gives new files
+    return stat.S_IMODE(status.st_mode)
+
+
+def _attributes(file: int | str) -> dict[str, bytes]:
+    """Give a file's extended attributes, none where the file system has none."""
+    try:
+        return {name: os.getxattr(file, name) for name in os.listxattr(file)}
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.ENOSYS):
+            return {}
+        raise

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`gpubind runtime configure`: give a container engine our runtime, and its daemon a restart."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpubind import paths
+from gpubind.errors import ToolkitError
+from gpubind_ctl import engineoptions
+from gpubind_ctl.answer import Answer
+from gpubind_ctl.engine import configurator, difference, engines, ocihook, restart
+from gpubind_ctl.engine.engine import CONFIG_FILE, OCI_HOOK, RUNTIME, Wants
+from gpubind_ctl.engine.host import ThisHost
+
+if TYPE_CHECKING:
+    from gpubind_ctl.engine.configurator import Done
+    from gpubind_ctl.engine.engine import Engine
+
+MODES = {"config-file": CONFIG_FILE, "config": CONFIG_FILE, "oci-hook": OCI_HOOK, "hook": OCI_HOOK}
+
+
+@click.command()
+@engineoptions.engine
+@engineoptions.engine_config
+@engineoptions.runtime_name
+@click.option(
+    "--nvidia-runtime-path",
+    "--runtime-path",
+    "path",
+    default=RUNTIME,
+    metavar="FILE",
+    show_default=True,
+    help="The runtime's program.",
+)
+@click.option(
+    "--nvidia-runtime-hook-path",
+    "hook",
+    default=paths.RUNTIME_HOOK,
+    metavar="FILE",
+    show_default=True,
+    help="The hook's program, for --config-mode oci-hook.",
+)
+@engineoptions.switch(
+    "--nvidia-set-as-default",
+    "--set-as-default",
+    "default",
+    help="Make it the default runtime.",
+)
+@click.option(
+    "--no-set-as-default",
+    "former_default",
+    is_flag=True,
+    help="Give the default runtime back that was there before us.",
+)
+@engineoptions.switch(
+    "--cdi.enabled",
+    "--cdi.enable",
+    "--enable-cdi",
+    "cdi",
+    help="Turn CDI on in the engine, or off.",
+)
+@click.option(
+    "--config-mode",
+    "mode",
+    type=click.Choice([*MODES]),
+    default="config-file",
+    help="Change the engine's file, or write an OCI hook file.",
+)
+@click.option(
+    "--oci-hook-path",
+    "hook_file",
+    default="",
+    metavar="FILE",
+    help="Where the OCI hook file goes; by default to the terminal.",
+)
+@click.option(
+    "--remove-old-hooks",
+    "sweep",
+    is_flag=True,
+    help="Remove OCI hook files that would inject GPUs twice (podman).",
+)
+@engineoptions.dry_run
+@engineoptions.restart_daemon
+@engineoptions.engine_state
+def command(engine: str, state: str, **given: Any) -> Answer:
+    """Give a container engine a runtime for GPUs.
+
+    Only the keys this needs are changed; everything else in the files stays byte for byte. Nothing
+    is restarted unless --restart asks for it. Exit status 3: CDI was asked for, and the engine has
+    none.
+    """
+    dry_run, mode = given.pop("dry_run"), given.pop("restart")
+    if given.pop("former_default"):
+        given["default"] = False
+    wants = Wants(**{**given, "mode": MODES[given["mode"]]})
+    one: Engine = engines.named(engine)
+    if wants.mode == OCI_HOOK:
+        if not wants.hook_file:
+            return Answer(text=ocihook.document(wants.hook).decode())
+        one = ocihook.OciHook()
+    host = ThisHost(os.environ)
+    if dry_run:
+        done = configurator.configure(one, wants, host, state, dry_run=True)
+        told = (_loading(done), *done.notes)
+        return Answer(text=difference.unified(done.edits), notes=told, status=_status(done))
+    way = restart.of(mode, host, one.service) if mode else None
+    done = configurator.configure(one, wants, host, state)
+    notes = [_loading(done), *done.notes, *_written(done)]
+    if way is None:
+        notes += _advice(one, done)
+    elif done.edits or _waits(one, done, host):
+        notes += _restarted(way, one, wants, done, host, state)
+    return Answer(notes=tuple(notes), status=_status(done))
+
+
+def _loading(done: Done) -> str:
+    return f"Loading config from {done.target.main} ({done.target.how})"
+
+
+def _status(done: Done) -> int:
+    return 3 if done.partial else 0
+
+
+def _written(done: Done) -> list[str]:
+    if not done.edits:
+        return [f"{done.target.main} is as wanted; nothing is changed"]
+    return [
+        f"Wrote updated config to {edit.path}" if edit.after is not None else f"Removed {edit.path}"
+        for edit in done.edits
+    ]
+
+
+def _advice(one: Engine, done: Done) -> list[str]:
+    if not done.edits or not one.service.program:
+        return []
+    lines = [f"It is recommended that {one.name} daemon be restarted."]
+    return (
+        [*lines, f"{one.service.why}: systemctl restart {one.name}"] if one.service.why else lines
+    )
+
+
+def _waits(one: Engine, done: Done, host: ThisHost) -> bool:
+    """Tell whether the daemon runs since before its file was last written."""
+    daemon = host.running(one.service)
+    return daemon is not None and daemon.started < os.stat(done.target.main).st_mtime
+
+
+def _restarted(
+    way: restart.Restarter, one: Engine, wants: Wants, done: Done, host: ThisHost, state: str
+) -> list[str]:
+    """Restart, and take the change back where the daemon does not come up with it."""
+    since = time.time() - 1 if isinstance(way, restart.Systemd) else 0.0
+    way.restart(one.service)
+    if restart.up(one.service, host, wants.name, since):
+        return [f"{one.name} was restarted and has the runtime {wants.name}"]
+    configurator.put_back(done, host, state, one)
+    way.restart(one.service)
+    again = restart.up(one.service, host, "", since)
+    raise ToolkitError(
+        f"{one.name} did not come up with the new configuration; the old one is back, and "
+        f"{one.name} is {'up again' if again else 'still down'}",
+        identifier="ENGINE-RESTART",
+        hint=f"see journalctl -u {one.service.unit}",
+    )

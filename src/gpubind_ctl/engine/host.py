@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This host as engines' configurators see it: files, folders, units, running daemons, programs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from gpubind import root
+from gpubind.errors import ToolkitError
+from gpubind_ctl.engine import unit
+from gpubind_ctl.engine.engine import Daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gpubind_ctl.engine.engine import Service
+
+LIMIT = 1 << 24  # bytes of a configuration file
+PATIENCE = 10  # seconds for a program that shows its version or configuration
+_UNITS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
+
+
+class ThisHost:
+    """The port's one implementation; see `engine.Host` for what each method gives."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.uid = os.geteuid()
+        self.env = env
+
+    def read(self, path: str) -> bytes | None:
+        """Give a regular file's bytes, links followed; what would block is refused."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        except (FileNotFoundError, NotADirectoryError):
+            if os.path.islink(path):
+                leads = os.path.realpath(path)
+                raise _refused(path, f"is a link to {leads}, which is not there") from None
+            return None
+        except OSError as error:
+            raise _refused(path, _strerror(error)) from None
+        try:
+            return root.contents(fd, path, LIMIT)
+        except OSError as error:
+            raise _refused(path, _strerror(error)) from None
+        finally:
+            os.close(fd)
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """Give the sorted names in a folder, none where it is absent."""
+        try:
+            return tuple(sorted(os.listdir(folder)))
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+
+    def running(self, service: Service) -> Daemon | None:
+        """Give our user's daemon of that name in our namespaces; of several, the pid file's."""
+        found = {daemon.pid: daemon for daemon in _daemons(service.program, self.uid)}
+        if len(found) < 2:
+            return next(iter(found.values()), None)
+        named = (_number(self.read(path)) for path in service.pidfiles)
+        return next((found[pid] for pid in named if pid in found), None)
+
+    def unit(self, name: str) -> tuple[str, ...]:
+        """Give the words of a unit's ExecStart, drop-ins and variables applied."""
+        place = next(
+            (f"{folder}/{name}" for folder in _UNITS if self._text(f"{folder}/{name}")), ""
+        )
+        drops: dict[str, str] = {}
+        for folder in reversed(_UNITS):
+            for base in self.names(f"{folder}/{name}.d"):
+                if base.endswith(".conf"):
+                    drops[base] = f"{folder}/{name}.d/{base}"
+        paths = [place, *(drops[base] for base in sorted(drops))] if place else []
+        found = unit.parse(self._text(path) for path in paths)
+        variables = dict(found.variables)
+        for path in found.files:
+            variables.update(unit.assignments(self._text(path)))
+        return unit.command(found, variables)
+
+    def output(self, *words: str) -> str:
+        """Give what a program prints, empty where it is not installed, fails or hangs."""
+        program = shutil.which(words[0], path=_PATH)
+        if program is None:
+            return ""
+        try:
+            done = subprocess.run(
+                [program, *words[1:]],
+                env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=PATIENCE,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+
+    def _text(self, path: str) -> str:
+        """Give a file's text; one that can't be read is empty, as is one that is masked."""
+        try:
+            return (self.read(path) or b"").decode("utf-8", "replace")
+        except ToolkitError:
+            return ""
+
+
+def boot_time() -> float:
+    """Give when this machine started, in seconds of the epoch."""
+    with open("/proc/stat", encoding="ascii") as file:
+        return float(next(line.split()[1] for line in file if line.startswith("btime ")))
+
+
+def _daemons(program: str, uid: int) -> Iterator[Daemon]:
+    """Give the processes that run a program in this process' own namespaces, as our user."""
+    ours = _namespaces("self")
+    for name in os.listdir("/proc") if program else ():
+        if not name.isdecimal():
+            continue
+        try:
+            if os.stat(f"/proc/{name}").st_uid != uid or _namespaces(name) != ours:
+                continue
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                argv = os.fsdecode(file.read()).split("\0")[:-1]
+            if argv and os.path.basename(argv[0]) == program:
+                yield Daemon(pid=int(name), argv=tuple(argv), started=_started(name))
+        except OSError:
+            continue  # it ended while we looked
+
+
+def _namespaces(pid: str) -> tuple[str, ...]:
+    return tuple(os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("mnt", "pid"))
+
+
+def _started(pid: str) -> float:
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        ticks = float(file.read().rpartition(")")[2].split()[19])  # proc_pid_stat(5): starttime
+    return boot_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _number(data: bytes | None) -> int:
+    text = (data or b"").strip()
+    return int(text) if text.isdigit() and len(text) < 10 else 0
+
+
+def _strerror(error: OSError) -> str:
+    if error.errno == errno.EINVAL:
+        return "is not a regular file"
+    if error.errno == errno.ELOOP:
+        return "is a link in a circle"
+    return error.strerror or str(error)
+
+
+def _refused(path: str, message: str) -> ToolkitError:
+    return ToolkitError(f"{path}: {message}", identifier="ENGINE-FILE")
