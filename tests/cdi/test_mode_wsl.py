@@ -163,7 +163,8 @@ def test_a_link_out_of_the_root_is_no_store(tmp_path: Path) -> None:
 
 
 def test_without_a_store_the_error_says_where_it_was_looked_for(tmp_path: Path) -> None:
-    files = {"/dev/dxg": Char(10, 127), f"{LENT}/libdxcore.so": lib("libdxcore.so")}
+    files: dict[str, Any] = {"/dev/dxg": Char(10, 127)}
+    files |= {f"{LENT}/libdxcore.so": lib("libdxcore.so")}
     with pytest.raises(ToolkitError, match=f"^no NVIDIA driver in .*{STORES}: .*WSL-STORE"):
         made(tmp_path, files, NO_NVML, WSL)
 

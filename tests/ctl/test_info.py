@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
+import simulated_nodes
 from command_line import gpubind
 
 if TYPE_CHECKING:
@@ -53,6 +55,27 @@ def test_a_gpu_that_cannot_be_read_is_told_with_status_3(t4: Path, tmp_path: Pat
     assert (empty.status, empty.err.count("\n")) == (1, 1)
     assert (outcome.status, outcome.err) == (3, "gpubind: GPU 1: has fallen off the bus\n")
     assert "nodes         absent: /dev/nvidiactl, /dev/nvidia-uvm, " in outcome.out
+
+
+def test_a_tegra_is_shown_by_what_its_lists_name(tmp_path: Path) -> None:
+    root = simulated_nodes.node("orin", tmp_path)
+    outcome = gpubind("info", "--driver-root", root)
+    lines = outcome.out.splitlines()
+    assert (outcome.status, outcome.err) == (0, "")
+    assert lines[0] == "driver        540.4.0, CUDA 12.6, kernel module 540.4.0"
+    assert lines[2] == "libraries     /usr/lib/aarch64-linux-gnu/nvidia"
+    assert lines[4] == "mode          csv: the GPU Orin (nvgpu) is integrated"
+    assert lines[6].startswith("GPU 0         Orin (nvgpu), GPU-8ce167db-")
+    assert "on no PCI bus" in lines[6]
+
+
+def test_a_wsl2_machine_is_shown_by_its_driver_store(tmp_path: Path) -> None:
+    root = simulated_nodes.node("wsl2", tmp_path)
+    facts = json.loads(gpubind("info", "--json", "--driver-root", root).out)
+    assert facts["driver"]["folders"][0] == "/usr/lib/wsl/lib"
+    assert (facts["mode"], facts["driver"]["version"]) == ("wsl", "560.94")
+    if os.geteuid() == 0:
+        assert facts["nodes"] == {"/dev/dxg": True}
 
 
 def test_no_driver_is_one_line(tmp_path: Path) -> None:

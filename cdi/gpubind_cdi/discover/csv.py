@@ -31,7 +31,7 @@ from gpubind_cdi.lookup import library
 from gpubind_cdi.lookup.files import File
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gpubind.root import Root
 
@@ -110,21 +110,23 @@ def _below(root: Root, entry: mountspec.Entry, prefix: str) -> Found:
     place = chain.end.removeprefix(prefix)
     use = replace(use, capabilities=libraries.capabilities_of(place))
     file = File(name=chain.end, path=path, status=status)
-    links = [
-        Link(
-            link=name.removeprefix(prefix),
-            target=text,
-            capabilities=use.capabilities,
-            why=use.why,
-        )
-        for name, text in chain.links
-    ]
+    links = ((name.removeprefix(prefix), text) for name, text in chain.links)
     return together(
         [
-            Found(links=tuple(links)),
+            _linked(links, use, use.why),
             mounted(root, file, place, use, READ_ONLY),
             *_loaded(root, path, place, use),
         ]
+    )
+
+
+def _linked(pairs: Iterable[tuple[str, str]], use: Use, why: str) -> Found:
+    """Give links of these names and texts."""
+    return Found(
+        links=tuple(
+            Link(link=link, target=text, capabilities=use.capabilities, why=why)
+            for link, text in pairs
+        )
     )
 
 
@@ -167,26 +169,13 @@ def _loaded(root: Root, path: str, place: str, use: Use) -> Iterator[Found]:
     where = library.Folder(path=head, names=frozenset((base,)))
     for one in library.libraries(root, (where,), lambda _: True):
         if isinstance(one, library.Library) and one.machine:
-            entry = Entry(
-                path=f"{folder}/{one.soname}", machine=one.machine, capabilities=use.capabilities
-            )
+            path = f"{folder}/{one.soname}"
+            entry = Entry(path=path, machine=one.machine, capabilities=use.capabilities)
             yield Found(entries=(entry,), folders=(folder,))
-            names = [one.soname, *_developers(root, one)]
-            texts = [name, one.soname]
-            yield Found(
-                links=tuple(
-                    Link(
-                        link=f"{folder}/{link}",
-                        target=text,
-                        capabilities=use.capabilities,
-                        why=why,
-                    )
-                    for link, text, why in zip(
-                        names, texts, ("SONAME link", "developer's link"), strict=False
-                    )
-                    if link != name
-                )
-            )
+            if one.soname != name:
+                yield _linked([(path, name)], use, "SONAME link")
+            others = ((f"{folder}/{other}", one.soname) for other in _developers(root, one))
+            yield _linked(others, use, "developer's link")
 
 
 def _developers(root: Root, one: library.Library) -> Iterator[str]:

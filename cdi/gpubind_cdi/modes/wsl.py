@@ -31,13 +31,7 @@ def describe(host: Host, options: Options) -> Described:
 
     Raises UsageError for another device, ToolkitError where there is no node or no driver.
     """
-    for name in options.device_ids:
-        if name not in (select.ALL, select.NONE):
-            raise UsageError(
-                f"no device {name!r}: {wsl.NODE} is all GPUs at once",
-                identifier="USE-DEVICE",
-                hint="there is: all",
-            )
+    _check(options)
     store = wsl.store(host.root)
     nodes = wsl.nodes(host.dev_root)
     wanted = not options.device_ids or select.ALL in options.device_ids
@@ -63,6 +57,16 @@ def describe(host: Host, options: Options) -> Described:
         gpus=gpus,
         notes=(f"driver store {host.root.outer(store.path)}: {store.why}",),
     )
+
+
+def _check(options: Options) -> None:
+    for name in options.device_ids:
+        if name not in (select.ALL, select.NONE):
+            raise UsageError(
+                f"no device {name!r}: {wsl.NODE} is all GPUs at once",
+                identifier="USE-DEVICE",
+                hint="there is: all",
+            )
 
 
 def _figures(host: Host) -> tuple[Sequence[Gpu], str, Driver | None, tuple[Missing, ...]]:

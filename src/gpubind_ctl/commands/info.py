@@ -11,7 +11,7 @@ import click
 from gpubind_cdi import driver as drivers
 from gpubind_cdi.discover import shared
 from gpubind_cdi.modes import table
-from gpubind_cdi.modes.mode import Host
+from gpubind_cdi.modes.mode import Host, Options
 from gpubind_cdi.simulated import Simulated
 
 from gpubind.root import Root
@@ -20,8 +20,11 @@ from gpubind_ctl.answer import Answer
 from gpubind_ctl.simulate import note
 
 if TYPE_CHECKING:
-    from gpubind_cdi.driver import Driver
-    from gpubind_cdi.gpu import GpuSource
+    from collections.abc import Sequence
+
+    from gpubind_cdi.discover.found import Entry
+    from gpubind_cdi.gpu import Fault, Gpu, GpuSource
+    from gpubind_cdi.modes.mode import Mode
 
 NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
 
@@ -51,42 +54,76 @@ def _facts(source: GpuSource, root: Root, nodes: Root, system: Root) -> dict[str
     machine = drivers.machine(system)
     host = Host(root=root, dev_root=nodes, system=system, gpus=source, machine=machine)
     mode, reason = table.resolve(table.AUTO, host)
-    driver = drivers.look(host)
+    known = _driver(host) if mode.name == "nvml" else _otherwise(mode, host)
     simulated = source.inventory().profile if isinstance(source, Simulated) else ""
     return {
         "driver": {
-            "version": driver.version,
-            "cuda": source.cuda_version(),
+            "version": known.version,
+            "cuda": known.cuda,
             "kernel": drivers.kernel_version(system),
             "root": root.path,
-            "folders": [folder.path for folder in driver.folders if folder.names],
+            "folders": list(known.folders),
         },
         "simulated": simulated,
         "mode": mode.name,
         "mode_reason": reason,
-        "capabilities": _capabilities(driver),
-        "nodes": {path: nodes.exists(path) for path in NODES},
+        "capabilities": sorted({one for entry in known.entries for one in entry.capabilities}),
+        "nodes": {path: nodes.exists(path) for path in known.nodes},
         "note": note.read(nodes),
-        "gpus": [dataclasses.asdict(gpu) for gpu in source.gpus()],
-        "faults": [{"index": one.index, "message": one.message} for one in source.faults()],
+        "gpus": [dataclasses.asdict(gpu) for gpu in known.gpus],
+        "faults": [{"index": one.index, "message": one.message} for one in known.faults],
     }
 
 
-def _capabilities(driver: Driver) -> list[str]:
-    """Give the driver capabilities that at least one library of the driver serves."""
-    entries = shared.discover(driver).entries
-    return sorted({one for entry in entries for one in entry.capabilities})
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What is shown of a driver, however it was found."""
+
+    version: str
+    cuda: str
+    folders: Sequence[str]
+    entries: Sequence[Entry]
+    nodes: Sequence[str]
+    gpus: Sequence[Gpu]
+    faults: Sequence[Fault] = ()
+
+
+def _driver(host: Host) -> _Known:
+    driver = drivers.look(host)
+    return _Known(
+        version=driver.version,
+        cuda=host.gpus.cuda_version(),
+        folders=[folder.path for folder in driver.folders if folder.names],
+        entries=shared.discover(driver).entries,
+        nodes=NODES,
+        gpus=host.gpus.gpus(),
+        faults=host.gpus.faults(),
+    )
+
+
+def _otherwise(mode: Mode, host: Host) -> _Known:
+    """Give what a mode that may do without NVML found."""
+    described = mode.describe(host, Options())
+    nodes = {node.path for found in described.devices.values() for node in found.nodes}
+    return _Known(
+        version=described.driver.version if described.driver else "",
+        cuda=described.cuda,
+        folders=described.common.folders,
+        entries=described.common.entries,
+        nodes=sorted(nodes),
+        gpus=described.gpus,
+    )
 
 
 def _text(facts: dict[str, Any]) -> str:
     driver = facts["driver"]
+    version, cuda = driver["version"] or "unknown", driver["cuda"] or "unknown"
     kernel = driver["kernel"] or "not loaded"
     profile = f" (simulated node {facts['simulated']})" if facts["simulated"] else ""
     absent = [path for path, there in facts["nodes"].items() if not there]
     remark = f" ({facts['note']})" if facts["note"] else ""
     rows = [
-        f"driver        {driver['version']}, CUDA {driver['cuda'] or 'unknown'}, kernel module "
-        f"{kernel}",
+        f"driver        {version}, CUDA {cuda}, kernel module {kernel}",
         f"root          {driver['root']}{profile}",
         f"libraries     {', '.join(driver['folders'])}",
         f"capabilities  {', '.join(facts['capabilities'])}",
@@ -95,7 +132,7 @@ def _text(facts: dict[str, Any]) -> str:
     ]
     for gpu in facts["gpus"]:
         rows.append(
-            f"GPU {gpu['index']:<9} {gpu['name']}, {gpu['uuid']}, {gpu['pci']}, "
+            f"GPU {gpu['index']:<9} {gpu['name']}, {gpu['uuid']}, {gpu['pci'] or 'on no PCI bus'}, "
             f"/dev/nvidia{gpu['minor']}, {gpu['brand']} {gpu['architecture']}"
         )
         rows += [

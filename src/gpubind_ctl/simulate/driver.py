@@ -46,7 +46,8 @@ def plan(profile: Profile) -> Iterator[Entry]:
         yield Link(path=f"{folder}/{name}", target=target)
     for path in profile.files.binaries:
         yield _binary(profile, path, f"{path}: {_NOTE}\n")
-    yield _binary(profile, "/usr/bin/nvidia-smi", listing(profile))
+    for path in profile.listings:
+        yield _binary(profile, path, listing(profile))
     for path, text in profile.files.texts.items():
         yield File(path=path, data=text.encode())
     for name in profile.firmware:
@@ -80,11 +81,12 @@ def _binary(profile: Profile, path: str, text: str) -> File:
 
 def _library(profile: Profile, machine: Machine, library: Library) -> Iterator[Entry]:
     """Give a library's file, the link named by its SONAME and the links to that."""
-    path = f"{FOLDERS[machine]}/{library.file}"
+    file = library.file
+    path = file if file.startswith("/") else f"{FOLDERS[machine]}/{file}"
     folder, file = path.rsplit("/", 1)
     text = f"{file} {machine}, driver {profile.version}: {_NOTE}"
     yield File(path=path, data=elf.library(machine, library.soname, text, library.needs))
-    if library.soname != file:
+    if library.linked and library.soname != file:
         yield Link(path=f"{folder}/{library.soname}", target=file)
     for link in library.links:
         yield Link(path=f"{folder}/{link}", target=_link_target(link, library.soname, file))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gpubind import folder as folders
 from gpubind.errors import ToolkitError
 from gpubind.root import Root
-from gpubind_ctl.simulate import driver, kernel, note
+from gpubind_ctl.simulate import driver, embedded, kernel, note
 from gpubind_ctl.simulate.entries import Entry, File, Folder, Link, Node, Socket
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class Written:
 def plan(profile: Profile, host_devices: str) -> list[Entry]:
     """Give all of a node but its inventory; `host_devices` is the host's /proc/devices."""
     major = kernel.gpu_major(host_devices)
-    return [*driver.plan(profile), *kernel.plan(profile, major)]
+    shown = embedded if profile.platform else kernel
+    return [*driver.plan(profile), *shown.plan(profile, major)]
 
 
 def inventory(profile: Profile) -> dict[str, Any]:

@@ -57,13 +57,18 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """A shared library: its file below the library folder, SONAME, further links, what it needs."""
+    """A shared library: its file, SONAME, further links, what it needs.
+
+    The file is named below the library folder, or by its absolute path. `linked` is whether it
+    has a link by its SONAME.
+    """
 
     file: str
     soname: str
     links: tuple[str, ...]
     needs: tuple[str, ...]
     i386: bool
+    linked: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +87,9 @@ class Profile:
     """A machine; `built` is its driver's date, ISO 8601 in UTC, `i386` adds 32-bit files.
 
     `switches` counts its NVSwitches, `storage_nodes` the nodes of GPUDirect Storage, `adapters`
-    those of InfiniBand, `imex_channels` the channels to GPUs of other machines.
+    those of InfiniBand, `imex_channels` the channels to GPUs of other machines. `platform` is
+    empty for a machine with a PCI bus, else one of `embedded`, which has `nodes`; `listings` are
+    the places of nvidia-smi.
     """
 
     name: str
@@ -98,6 +105,9 @@ class Profile:
     gdrcopy: bool
     imex_channels: int
     firmware: tuple[str, ...]
+    platform: str
+    nodes: tuple[str, ...]
+    listings: tuple[str, ...]
     gpus: tuple[Gpu, ...]
     files: Files
 
@@ -106,6 +116,9 @@ def names() -> list[str]:
     """Give the names of all profiles, sorted."""
     entries = (importlib.resources.files(__package__) / "profiles").iterdir()
     return sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".json"))
+
+
+_COUNTS = ("switches", "storage_nodes", "adapters", "gdrcopy", "imex_channels")
 
 
 def load(name: str) -> Profile:
@@ -127,12 +140,11 @@ def load(name: str) -> Profile:
         cuda=driver["cuda"],
         built=driver["built"],
         i386=document.get("i386", False),
-        switches=document.get("switches", 0),
-        storage_nodes=document.get("storage_nodes", 0),
-        adapters=document.get("adapters", 0),
-        gdrcopy=document.get("gdrcopy", False),
-        imex_channels=document.get("imex_channels", 0),
+        **{name: document.get(name, 0) for name in _COUNTS},
         firmware=tuple(document["firmware"]),
+        platform=document.get("platform", ""),
+        nodes=tuple(document.get("nodes", ())),
+        listings=tuple(document.get("listings", ("/usr/bin/nvidia-smi",))),
         gpus=tuple(_gpu(gpu) for gpu in document["gpus"]),
         files=_files(document["groups"], driver["version"]),
     )
@@ -142,8 +154,11 @@ def _read(path: str) -> Any:
     return json.loads((importlib.resources.files(__package__) / path).read_bytes())
 
 
+_NO_BUS = {"device": "", "class": "", "video_bios": "", "numa_node": -1, "card": 0, "render": 128}
+
+
 def _gpu(document: dict[str, Any]) -> Gpu:
-    hardware = dict(document["hardware"])
+    hardware = dict(document.get("hardware", _NO_BUS))
     mig = document["mig"]
     plain = {key: value for key, value in document.items() if key not in {"hardware", "mig"}}
     return Gpu(
@@ -183,6 +198,7 @@ def _library(row: dict[str, Any], version: str) -> Library:
         links=tuple(row.get("links", ())),
         needs=tuple(name.replace("@VERSION@", version) for name in row.get("needs", ())),
         i386=row.get("i386", False),
+        linked=row.get("linked", True),
     )
 
 
