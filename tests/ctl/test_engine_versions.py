@@ -48,7 +48,7 @@ def test_the_rows_of_an_engine_rise(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("release", "reads"),
-    [("4.3.1", "0.5.0"), ("4.1", "0.5.0"), ("4.0.9", ""), ("3.4", ""), ("", "0.5.0")],
+    [("4.3.1", "0.5.0"), ("4.1", "0.4.0"), ("4.0.9", ""), ("5.8.6", "1.0.0"), ("", "0.4.0")],
 )
 def test_a_release_reads_what_the_last_row_below_it_says(release: str, reads: str) -> None:
     assert engine_versions.known("podman", "/usr/bin/podman", release).reads == reads
@@ -93,7 +93,7 @@ def test_an_engine_that_does_not_tell_counts_as_its_oldest_release(
 ) -> None:
     place = program(tmp_path / "podman", script)
     (found,) = engine_versions.installed({"podman": place}.get)
-    assert (found.version, found.reads) == ("", "0.5.0")
+    assert (found.version, found.reads) == ("", "0.4.0")
 
 
 def test_an_engine_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
