@@ -43,7 +43,7 @@ def changed(text: str, path: Sequence[str], value: Any, name: str) -> str:
                 text, node, style.member(key, _nested(path[index + 1 :], value)), style
             )
         node = member.node
-    if node.value == value and type(node.value) is type(value):
+    if _means(text[node.start : node.end], value):
         return text
     return text[: node.start] + style.render(value) + text[node.end :]
 
@@ -60,6 +60,14 @@ def removed(text: str, path: Sequence[str], name: str) -> str:
     if index == len(members) - 1:
         return text[: members[index - 1].node.end] + text[members[index].node.end :]
     return text[: members[index].start] + text[members[index + 1].start :]
+
+
+def _means(text: str, value: Any) -> bool:
+    """Tell whether a text is that value; 1 is not true, and not 1.0."""
+    try:
+        return json.dumps(json.loads(text)) == json.dumps(value)
+    except ValueError:  # a number of thousands of digits, which no value of ours has
+        return False
 
 
 def _nested(path: Sequence[str], value: Any) -> Any:
