@@ -104,7 +104,8 @@ def _spec(
         devices=tuple(devices),
         container_edits=_common_edits(options, described),
     )
-    spec, left_out = limit.fit(full, options.cdi_version_max)
+    highest = options.cdi_version_max
+    spec, left_out = limit.fit(full, highest, firm=not options.cdi_version_for)
     validate.check(spec, writing=True)
     return spec, left_out
 

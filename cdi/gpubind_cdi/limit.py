@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,18 @@ if TYPE_CHECKING:
     from gpubind_cdi.model import ContainerEdits, Spec
 
 
-def fit(spec: Spec, highest: str) -> tuple[Spec, tuple[str, ...]]:
+def fit(spec: Spec, highest: str, *, firm: bool = True) -> tuple[Spec, tuple[str, ...]]:
     """Give the spec with its lowest sufficient version, at most `highest`, and what was left out.
 
     An empty `highest` allows every version. Raises UsageError for a version CDI does not have and
-    where what can't be left out needs a higher one.
+    where what can't be left out needs a higher one; unless `firm`, the next one that will do is
+    taken then.
     """
+    if highest and not firm:
+        for allowed in version.KNOWN[version.order(highest) : -1]:
+            with contextlib.suppress(UsageError):
+                return fit(spec, allowed)
+        return fit(spec, "")
     if highest and version.bare(highest) not in version.KNOWN:
         known = ", ".join(version.KNOWN)
         raise UsageError(

@@ -11,13 +11,12 @@ from gpubind_cdi.modes.mode import Options
 
 from gpubind.errors import ToolkitError, UsageError
 from gpubind.root import Root
-from gpubind_ctl import sources
+from gpubind_ctl import engine_versions, sources
 from gpubind_ctl.simulate import note
 
 if TYPE_CHECKING:
     from gpubind_cdi.generate import Generated
 
-GIDS_SINCE = "0.7.0"
 NO_GPU = "DRV-NO-GPU"
 
 # The field's feature flags: what each changes in the options, None where it is not available yet.
@@ -68,14 +67,23 @@ def options(
     enable_hook: tuple[str, ...],
     feature_flag: tuple[str, ...],
     device_id: tuple[str, ...],
+    cdi_version_max: str | None,
     **plain: Any,
 ) -> Options:
-    """Give the command line as generation's options. Raises UsageError for a wrong one."""
+    """Give the command line as generation's options. Raises UsageError for a wrong one.
+
+    Without a `cdi_version_max` the engines that are installed say it: None asks them.
+    """
     kind = f"{plain['vendor'] or 'any'}/{plain['device_class'] or 'any'}"
     fault = names.kind_fault(kind)
     if fault:
         raise UsageError(fault, identifier="USE-KIND", hint="see --vendor and --class")
+    limiting = None
+    if cdi_version_max is None:
+        cdi_version_max, limiting = engine_versions.lowest(engine_versions.installed())
     return Options(
+        cdi_version_max=cdi_version_max,
+        cdi_version_for=str(limiting or ""),
         device_name_strategies=device_name_strategy or namer.DEFAULT_STRATEGIES,
         library_search_paths=library_search_path,
         config_search_paths=config_search_path,
@@ -83,14 +91,12 @@ def options(
         enable_hooks=enable_hook,
         device_ids=device_id,
         **plain,
-        **_features(feature_flag, plain["cdi_version_max"]),
+        **_features(feature_flag, cdi_version_max),
     )
 
 
 def _features(flags: tuple[str, ...], highest: str) -> dict[str, Any]:
-    known = version.bare(highest) in version.KNOWN
-    gids = known and version.order(highest) >= version.order(GIDS_SINCE)
-    changed: dict[str, Any] = {"additional_gids": gids}
+    changed: dict[str, Any] = {"additional_gids": version.bare(highest) in version.KNOWN}
     for flag in flags:
         change = FLAGS.get(flag)
         if change is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import cdidocs
 import pytest
-from gpubind_cdi import version
+from gpubind_cdi import limit, version
 from gpubind_cdi.model import Spec
 
 GIDS: dict[str, Any] = {"additionalGids": [44]}
@@ -82,3 +82,17 @@ def test_versions_are_known_in_their_order() -> None:
     numbers = [tuple(map(int, known.split("."))) for known in version.KNOWN]
     assert numbers == sorted(numbers)
     assert {needed for needed, _, _ in version.NEEDS} <= set(version.KNOWN)
+
+
+def test_a_limit_that_is_not_firm_is_lifted_to_the_next_that_will_do() -> None:
+    spec = Spec.parse(
+        cdidocs.spec(
+            cdidocs.device("0", deviceNodes=[{"path": "/a", "hostPath": "/b"}]),
+            containerEdits={"additionalGids": [44]},
+            cdiVersion="0.7.0",
+        )
+    )
+    fitting, left_out = limit.fit(spec, "0.3.0", firm=False)
+    assert (fitting.cdi_version, left_out) == ("0.5.0", ("additionalGids (needs CDI 0.7.0)",))
+    assert limit.fit(spec, "0.7.0", firm=False) == (spec, ())
+    assert limit.fit(spec, "", firm=False) == (spec, ())

@@ -30,7 +30,8 @@ class Options:
 
     An empty `vendor` or `device_class` is the mode's own. `library_search_paths` and
     `config_search_paths` replace the usual folders, `ipc` mounts the daemons' sockets, `mps_pipe`
-    is the pipe folder of the multi-process service, `vendor_neutral` adds the dispatching GL and
+    is the pipe folder of the multi-process service, `cdi_version_for` who limits the version where
+    the operator does not, `vendor_neutral` adds the dispatching GL and
     OpenCL libraries, `machine` is as uname(2) gives it,
     by default the kernel module's.
 
@@ -50,6 +51,7 @@ class Options:
     no_all_device: bool = False
     device_ids: tuple[str, ...] = ()
     cdi_version_max: str = ""
+    cdi_version_for: str = ""
     additional_gids: bool = False
     ipc: bool = True
     mps_pipe: str = ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-from gpubind_cdi import files, namer
+from gpubind_cdi import files, namer, version
 from gpubind_cdi.modes import table
 
 from gpubind import paths
@@ -15,7 +15,10 @@ from gpubind_ctl import generation, options
 from gpubind_ctl.answer import Answer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gpubind_cdi.generate import Generated
+    from gpubind_cdi.modes.mode import Options
 
 _ENV = "NVIDIA_CTK_CDI_GENERATE_"
 
@@ -155,9 +158,9 @@ _ENV = "NVIDIA_CTK_CDI_GENERATE_"
 @click.option(
     "--cdi-version-max",
     metavar="VERSION",
-    default="",
-    help="The newest CDI version all engines read; what needs a newer one is left out and said. "
-    f"From {generation.GIDS_SINCE} on, the groups of device nodes are included.",
+    default=None,
+    help="The newest CDI version to use; what needs a newer one is left out and said. By default "
+    "what all engines that are installed read.",
 )
 @click.option("--explain-missing", is_flag=True, help="Also name what a healthy host may lack.")
 @click.option("--strict", is_flag=True, help="Write nothing if something required is missing.")
@@ -185,13 +188,13 @@ def command(
     generated = generation.look(wanted, driver_root, dev_root or driver_root)
     if strict and generated.missing:
         raise _incomplete(generated)
-    notes = _notes(generated, explain_missing=explain_missing)
+    notes = _notes(generated, wanted, explain_missing=explain_missing)
     status = 3 if generated.missing else 0
     if not file:
         text = files.text(generated, form or "yaml").decode()
         return Answer(text=text, notes=notes, status=status)
     saved = files.save(generated, file, form=form or "", state=state_dir)
-    return Answer(notes=(_done(saved.spec, generated), *notes), status=status)
+    return Answer(notes=(_done(saved.spec, generated, wanted), *notes), status=status)
 
 
 def _incomplete(generated: Generated) -> ToolkitError:
@@ -202,16 +205,30 @@ def _incomplete(generated: Generated) -> ToolkitError:
     )
 
 
-def _done(file: str, generated: Generated) -> str:
+def _done(file: str, generated: Generated, wanted: Options) -> str:
     spec = generated.spec
-    return f"{file}: CDI {spec.cdi_version}, {len(spec.devices)} devices of {spec.kind}"
+    known = f"{file}: CDI {spec.cdi_version}, {len(spec.devices)} devices of {spec.kind}"
+    if not wanted.cdi_version_for or not generated.left_out:
+        return known
+    return f"{known}; left out for {wanted.cdi_version_for}: {', '.join(generated.left_out)}"
 
 
-def _notes(generated: Generated, *, explain_missing: bool) -> tuple[str, ...]:
+def _notes(generated: Generated, wanted: Options, *, explain_missing: bool) -> tuple[str, ...]:
     optional = generated.explain_missing if explain_missing else ()
     return (
         *generated.notes,
         *(f"missing: {one}" for one in generated.missing),
         *(f"not there, not required: {one}" for one in optional),
-        *(f"left out for --cdi-version-max: {one}" for one in generated.left_out),
+        *_limited(generated, wanted),
     )
+
+
+def _limited(generated: Generated, wanted: Options) -> Iterator[str]:
+    """Say what the operator's version cost, or which engine will not read the spec."""
+    engine, highest = wanted.cdi_version_for, wanted.cdi_version_max
+    spec = generated.spec
+    if not engine:
+        yield from (f"left out for --cdi-version-max: {one}" for one in generated.left_out)
+    elif version.order(spec.cdi_version) > version.order(highest):
+        needed, what = version.reasons(spec)[0]
+        yield f"{engine} reads CDI {highest} at most and ignores this: {what} needs {needed}"

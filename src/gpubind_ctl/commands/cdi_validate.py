@@ -46,7 +46,8 @@ def _summary(one: Mapping[str, Any]) -> str:
 def _line(file: str, fault: Mapping[str, Any], word: str) -> str:
     line = f":{fault['line']}" if fault["line"] else ""
     place = f" at {fault['path']}" if fault["path"] else ""
-    return f"{word}{file}{line}: {fault['message']}{place} (rule {fault['rule']}) [{fault['id']}]"
+    rule = f" (rule {fault['rule']})" if fault["rule"] else ""
+    return f"{word}{file}{line}: {fault['message']}{place}{rule} [{fault['id']}]"
 
 
 def _told(name: str) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def _told(name: str) -> dict[str, Any]:
     except DocumentError as error:
         return _answer(name, None, [_broken(error)], [])
     except OSError as error:
-        return _answer(name, None, [_fault(error.strerror or str(error), known="SYS-REFUSED")], [])
+        return _answer(name, None, [_unread(error)], [])
     broken = schema.problems(loaded)
     try:
         spec = Spec.parse(loaded)
@@ -84,6 +85,10 @@ def _broken(error: DocumentError) -> dict[str, Any]:
     if word == "line":
         return _fault(error.message, line=int(line))
     return _fault(error.message, path=error.path)
+
+
+def _unread(error: OSError) -> dict[str, Any]:
+    return _fault(error.strerror or str(error), rule="", known="SYS-REFUSED")
 
 
 def _placed(faults: Iterable[DocumentError], data: bytes) -> list[dict[str, Any]]:
