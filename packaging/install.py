@@ -37,6 +37,10 @@ LAUNCHERS = ("hooks/bin", "packaging/bin")
 PLACES = re.compile(r'"(/usr/(?:bin|lib)/gpubind|/(?:etc|run|var/lib)/gpubind)(?=["/-])')
 PEER = re.compile(r'(?<=^PEER_CONFIG = )".+"$', re.MULTILINE)
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+PACK = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from gpubind import packing; "
+    "packing.main(sys.argv)"
+)
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2  # renameat2(2)
 
@@ -111,6 +115,8 @@ def build(folder: str, prefix: str, *, tools: bool) -> None:
         [PYTHON, "-I", "-m", "compileall", *words, "-p", f"{prefix}/lib/gpubind", folder],
         check=True,
     )
+    words = ["-X", "no_debug_ranges", "-c", PACK, folder, f"{prefix}/lib/gpubind"]
+    subprocess.run([PYTHON, "-IS", *words], check=True)
     for path in _inside(folder):
         os.chmod(path, 0o755 if os.path.isdir(path) else 0o644)
 

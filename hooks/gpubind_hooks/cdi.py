@@ -11,10 +11,10 @@ it first of all, `--root DIR`, which saves reading either document.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
-import os
+import posix
 import sys
 
-from gpubind import VERSION, errors, plan, words
+from gpubind import VERSION, errors, linux, plan, words
 from gpubind.errors import DocumentError, ToolkitError, UsageError
 from gpubind.log import Log
 from gpubind.root import Root, nameable
@@ -30,7 +30,7 @@ def main(argv: list[str], limit_s: float = LIMIT_S) -> None:
     _signal.setitimer(_signal.ITIMER_REAL, limit_s)
     try:
         if argv[1:2] in (["--version"], ["-v"]):
-            os.write(1, f"gpubind-cdi-hook version {VERSION}\n".encode())
+            posix.write(1, f"gpubind-cdi-hook version {VERSION}\n".encode())
             return
         line = words.parse(argv[3:] if argv[1:2] == ["--root"] else argv[1:])
         plan.ready(line.operations)
@@ -43,7 +43,7 @@ def main(argv: list[str], limit_s: float = LIMIT_S) -> None:
                 plan.perform(root, line.operations, notes)
             for note in notes:
                 log.note(note)
-        os._exit(0)  # taking the interpreter apart costs a tenth of its start
+        posix._exit(0)  # noqa: SLF001 - taking the interpreter apart costs a tenth of its start
     except ToolkitError as error:
         log.fail(str(error))
         sys.exit(error.status)
@@ -59,7 +59,7 @@ def _root_in(argv: list[str]) -> Root | None:
     if len(argv) < 3 or not argv[2].startswith("/") or not nameable(argv[2]):
         raise UsageError("--root needs a folder's absolute name", identifier="ARG-VALUE")
     try:
-        if os.path.samestat(os.stat(argv[2]), os.stat("/")):
+        if linux.same(posix.stat(argv[2]), posix.stat("/")):
             raise UsageError("--root is the root this hook runs in", identifier="ARG-VALUE")
         return Root(argv[2])
     except PermissionError:
@@ -91,7 +91,7 @@ def container_root(data: bytes) -> str:
     if not isinstance(root, str) or not nameable(root):
         raise DocumentError("expected a folder's name", path="root", file="the OCI state")
     path = root if root.startswith("/") else f"{bundle}/{root}"
-    if os.path.samestat(os.stat(path), os.stat("/")):
+    if linux.same(posix.stat(path), posix.stat("/")):
         raise DocumentError("is the root this hook runs in", path="root", file="the OCI state")
     return path
 
@@ -104,10 +104,10 @@ def _configured(bundle: str) -> str:
     from gpubind.oci import spec
 
     file = f"{bundle}/config.json"
-    if os.access(file, os.R_OK):
+    if posix.access(file, posix.R_OK):
         return spec.root_of(spec.load(file), file)
-    here = os.getcwd()
-    if os.path.samestat(os.stat(here), os.stat(bundle)):
+    here = posix.getcwd()
+    if linux.same(posix.stat(here), posix.stat(bundle)):
         raise ToolkitError(f"{file} can't be read to find the root", identifier="SPEC-READ")
     return here
 
@@ -115,7 +115,7 @@ def _configured(bundle: str) -> str:
 def _stdin() -> bytes:
     parts: list[bytes] = []
     size = 0
-    while part := os.read(0, 1 << 16):
+    while part := posix.read(0, 1 << 16):
         parts.append(part)
         size += len(part)
         if size > STATE_LIMIT:

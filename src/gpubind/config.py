@@ -9,7 +9,7 @@ table of keys: their types are those of their defaults. docs/config.md describes
 
 from __future__ import annotations
 
-import os
+import posix
 
 from gpubind import paths
 from gpubind.errors import DocumentError, ToolkitError
@@ -176,7 +176,7 @@ def locate(
                 f"{named}: no such file, but NVIDIA_CTK_CONFIG_FILE_PATH names it",
                 identifier="CONFIG-READ",
             )
-        if os.geteuid() == 0 and not _is_closed(named, os.stat(named)):
+        if posix.geteuid() == 0 and not _is_closed(named, posix.stat(named)):
             raise ToolkitError(
                 f"{named}: others than root can write it, and NVIDIA_CTK_CONFIG_FILE_PATH names it",
                 identifier="CONFIG-READ",
@@ -199,7 +199,7 @@ def places(
     """
     known = [f"{etc}/config.toml", peer]
     home = (environ or {}).get("XDG_CONFIG_HOME", "")
-    if home.startswith("/") and (os.geteuid() != 0 or _is_rootless(home)):
+    if home.startswith("/") and (posix.geteuid() != 0 or _is_rootless(home)):
         known[:0] = [f"{home}/gpubind/config.toml", f"{home}/nvidia-container-runtime/config.toml"]
     return [file for file in known if file]
 
@@ -208,12 +208,12 @@ def _is_rootless(home: str) -> bool:
     """Tell whether root is a user of the host under another number, and the folder is his."""
     from gpubind import userns
 
-    return userns.inside() and _owner(home) == os.geteuid()
+    return userns.inside() and _owner(home) == posix.geteuid()
 
 
 def _owner(path: str) -> int:
     try:
-        return os.stat(path).st_uid
+        return posix.stat(path).st_uid
     except OSError:
         return -1
 
@@ -224,7 +224,7 @@ def stamp(path: str) -> list[int] | None:
     Modification time and change time in nanoseconds, size, inode: see inode(7).
     """
     try:
-        status = os.stat(path)
+        status = posix.stat(path)
     except OSError:
         return None
     return [status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns]
@@ -237,25 +237,27 @@ def trusted(file: str) -> dict[str, Any] | None:
     host's root counts too, see `userns.is_hosts`.
     """
     try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        fd = posix.open(
+            file, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOFOLLOW
+        )
     except OSError:
         return None
     try:
-        if not _is_closed(file, os.fstat(fd)):
+        if not _is_closed(file, posix.fstat(fd)):
             return None
         value = codec.decode(contents(fd, file), file)
     except (OSError, DocumentError):
         return None
     finally:
-        os.close(fd)
+        posix.close(fd)
     return value if isinstance(value, dict) else None
 
 
-def _is_closed(file: str, status: os.stat_result) -> bool:
+def _is_closed(file: str, status: posix.stat_result) -> bool:
     """Tell whether only root and the caller can write a file."""
     if status.st_mode & 0o022:
         return False
-    if status.st_uid in (0, os.geteuid()):
+    if status.st_uid in (0, posix.geteuid()):
         return True
     from gpubind import userns
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import stat
 
 from gpubind.errors import ToolkitError
@@ -37,7 +37,7 @@ def _node(node: Node, dropped: list[str], *, bind: bool) -> Node | None:
         return node if "minor" in node else {**node, "minor": 0}
     host = node.get("hostPath") or node["path"]
     try:
-        status = os.lstat(host)
+        status = posix.lstat(host)
     except OSError as error:
         _gone(host, error.strerror, node.get("required", True), dropped)
         return None
@@ -46,14 +46,19 @@ def _node(node: Node, dropped: list[str], *, bind: bool) -> Node | None:
         _gone(host, "is no such device node", node.get("required", True), dropped)
         return None
     number = status.st_rdev
-    return {**node, "type": kind or found[0], "major": os.major(number), "minor": os.minor(number)}
+    return {
+        **node,
+        "type": kind or found[0],
+        "major": posix.major(number),
+        "minor": posix.minor(number),
+    }
 
 
 def _is_there(mount: Mount, dropped: list[str]) -> bool:
     if mount.get("type", "bind") not in ("bind", "none", ""):
         return True  # a file system of its own, such as tmpfs: the source is no file
     try:
-        os.stat(mount["hostPath"])
+        posix.stat(mount["hostPath"])
     except OSError as error:
         _gone(mount["hostPath"], error.strerror, mount.get("required", True), dropped)
         return False

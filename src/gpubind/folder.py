@@ -7,26 +7,26 @@ Nothing here follows a link and nothing is half-written: a new file or link appe
 from __future__ import annotations
 
 import errno
-import os
+import posix
 import stat
 
 
 def make(parent: int, base: str, mode: int) -> None:
     """Make one folder below a descriptor, with the parent's owner, whatever the umask is."""
-    mask = os.umask(0)
+    mask = posix.umask(0)
     try:
-        os.mkdir(base, mode, dir_fd=parent)
+        posix.mkdir(base, mode, dir_fd=parent)
     finally:
-        os.umask(mask)
+        posix.umask(mask)
     give(base, parent)
 
 
 def give(base: str, parent: int) -> None:
     """Give a new entry the owner of its folder, where that is somebody else."""
-    owner = os.fstat(parent)
-    if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+    owner = posix.fstat(parent)
+    if (owner.st_uid, owner.st_gid) != (posix.geteuid(), posix.getegid()):
         try:
-            os.chown(base, owner.st_uid, owner.st_gid, dir_fd=parent, follow_symlinks=False)
+            posix.chown(base, owner.st_uid, owner.st_gid, dir_fd=parent, follow_symlinks=False)
         except OSError:
             return  # an owner with no number in this user namespace: what is made is ours
 
@@ -38,61 +38,61 @@ def write(parent: int, base: str, data: bytes, mode: int = 0o644) -> None:
     gets the owner of its folder. A link, FIFO or device of that name is replaced, never followed.
     """
     temporary = _temporary()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o600, dir_fd=parent)
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    fd = posix.open(temporary, flags, 0o600, dir_fd=parent)
     try:
         try:
             _fill(fd, data)
             _dress(fd, parent, base, mode)
         finally:
-            os.close(fd)
-        os.rename(temporary, base, src_dir_fd=parent, dst_dir_fd=parent)
+            posix.close(fd)
+        posix.rename(temporary, base, src_dir_fd=parent, dst_dir_fd=parent)
     except BaseException:
-        os.unlink(temporary, dir_fd=parent)
+        posix.unlink(temporary, dir_fd=parent)
         raise
 
 
 def _fill(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        view = view[posix.write(fd, view) :]
 
 
 def _dress(fd: int, parent: int, base: str, mode: int) -> None:
     """Give a temporary file owner, mode and attributes of the file it is going to replace."""
     try:
-        old = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        old = posix.open(base, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)
     except OSError:
         old = -1
     try:
-        status = os.fstat(parent)
-        if old >= 0 and stat.S_ISREG(os.fstat(old).st_mode):
-            status = os.fstat(old)
+        status = posix.fstat(parent)
+        if old >= 0 and stat.S_ISREG(posix.fstat(old).st_mode):
+            status = posix.fstat(old)
             mode = stat.S_IMODE(status.st_mode) & 0o777
             _copy_attributes(f"/proc/self/fd/{old}", fd)
-        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        if (status.st_uid, status.st_gid) != (posix.geteuid(), posix.getegid()):
             _chown(fd, status)
-        os.fchmod(fd, mode)
+        posix.fchmod(fd, mode)
     finally:
         if old >= 0:
-            os.close(old)
+            posix.close(old)
 
 
 def _copy_attributes(old: str, fd: int) -> None:
     try:
-        names = os.listxattr(old)
+        names = posix.listxattr(old)
     except OSError:
         return  # a file system without them
     for name in names:
         try:
-            os.setxattr(fd, name, os.getxattr(old, name))
+            posix.setxattr(fd, name, posix.getxattr(old, name))
         except OSError:
             continue  # one that is not ours to set
 
 
-def _chown(fd: int, status: os.stat_result) -> None:
+def _chown(fd: int, status: posix.stat_result) -> None:
     try:
-        os.fchown(fd, status.st_uid, status.st_gid)
+        posix.fchown(fd, status.st_uid, status.st_gid)
     except OSError:
         return  # as in `give`
 
@@ -103,24 +103,24 @@ def symlink(parent: int, target: str, base: str) -> bool:
     A file or another link of that name is replaced. Raises IsADirectoryError for a folder.
     """
     try:
-        os.symlink(target, base, dir_fd=parent)
+        posix.symlink(target, base, dir_fd=parent)
     except FileExistsError:
         pass
     else:
         give(base, parent)
         return True
-    status = os.stat(base, dir_fd=parent, follow_symlinks=False)
+    status = posix.stat(base, dir_fd=parent, follow_symlinks=False)
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), base)
-    if stat.S_ISLNK(status.st_mode) and os.readlink(base, dir_fd=parent) == target:
+        raise IsADirectoryError(errno.EISDIR, posix.strerror(errno.EISDIR), base)
+    if stat.S_ISLNK(status.st_mode) and posix.readlink(base, dir_fd=parent) == target:
         return False
     temporary = _temporary()
-    os.symlink(target, temporary, dir_fd=parent)
+    posix.symlink(target, temporary, dir_fd=parent)
     try:
         give(temporary, parent)
-        os.rename(temporary, base, src_dir_fd=parent, dst_dir_fd=parent)
+        posix.rename(temporary, base, src_dir_fd=parent, dst_dir_fd=parent)
     except BaseException:
-        os.unlink(temporary, dir_fd=parent)
+        posix.unlink(temporary, dir_fd=parent)
         raise
     return True
 
@@ -130,4 +130,4 @@ def _temporary() -> str:
 
     Not the PID: hooks in several PID namespaces write to one folder under the same small numbers.
     """
-    return f".gpubind-{os.urandom(8).hex()}"
+    return f".gpubind-{posix.urandom(8).hex()}"

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-import os
+import posix
 
 from gpubind import (
     config,
     device,
     edits,
+    linux,
     mode,
     modifier,
     paths,
@@ -200,7 +201,7 @@ def is_live(settings: Config, state: str = paths.STATE, load: Load = registry.lo
     name = settings.text(config.MODE)
     if name != mode.AUTO or not has_driver(settings):
         return name == "jit-cdi"
-    if os.access(paths.GENERATOR, os.X_OK):
+    if posix.access(paths.GENERATOR, posix.X_OK):
         return True
     return not registry.of_kind(load(settings, state), settings.text(config.DEFAULT_KIND))
 
@@ -212,7 +213,7 @@ def has_driver(settings: Config) -> bool:
 
 def driver_is_there(settings: Config, signs: Sequence[str] = _DRIVER_SIGNS) -> bool:
     """Tell whether the operator named a driver root, or the host shows a driver."""
-    return settings.text(config.DRIVER_ROOT) not in ("", "/") or any(map(os.path.exists, signs))
+    return settings.text(config.DRIVER_ROOT) not in ("", "/") or any(map(linux.exists, signs))
 
 
 def _is_own(name: str, settings: Config) -> bool:

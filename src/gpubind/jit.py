@@ -8,7 +8,7 @@ a sign differs is that program run (see `refresh`). NVML is never loaded here.
 
 from __future__ import annotations
 
-import os
+import posix
 import time
 
 from gpubind import VERSION, config, paths, registry
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def node(path: str) -> list[int] | None:
     """Give what tells a node or socket from another at its place: number, mode, group."""
     try:
-        status = os.stat(path)
+        status = posix.stat(path)
     except OSError:
         return None
     return [status.st_rdev, status.st_mode, status.st_gid]
@@ -48,7 +48,7 @@ def node(path: str) -> list[int] | None:
 def names(folder: str) -> list[str] | None:
     """Give the names in a folder of /proc or /dev, whose times mean nothing; None without it."""
     try:
-        return sorted(os.listdir(folder))
+        return sorted(posix.listdir(folder))
     except OSError:
         return None
 
@@ -56,15 +56,15 @@ def names(folder: str) -> list[str] | None:
 def text(file: str) -> str | None:
     """Give a small file of /proc, None where it can't be read."""
     try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     except OSError:
         return None
     try:
-        return os.read(fd, _TEXT_LIMIT).decode("ascii", "backslashreplace")
+        return posix.read(fd, _TEXT_LIMIT).decode("ascii", "backslashreplace")
     except OSError:
         return None
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 SIGNS = {"texts": text, "names": names, "nodes": node, "stamps": config.stamp}

@@ -7,10 +7,10 @@ the folders. Loaded only where a plan has libraries.
 
 from __future__ import annotations
 
-import os
+import posix
 import stat
 
-from gpubind import folder, ldcache, ldsoconf
+from gpubind import folder, ldcache, ldsoconf, linux
 from gpubind.errors import DocumentError
 from gpubind.plan import CACHE, CONF, DROP_IN
 
@@ -33,12 +33,12 @@ def tell(root: Root, operation: LdCache, first: Sequence[ldcache.Entry], done: l
 
     Adds a line to `done` for each file that changed. Raises OSError.
     """
-    machine = os.uname().machine
+    machine = posix.uname().machine
     flags = ldcache.FLAGS["aarch64" if machine == "aarch64" else "x86-64"]
     entries = [*first, *(ldcache.Entry(*_named(path), flags) for path in operation.libraries)]
     flags32 = ldcache.FLAGS["i386"]
     entries += [ldcache.Entry(*_named(path), flags32) for path in operation.libraries32]
-    folders = [os.fsencode(name) for name in operation.folders]
+    folders = [linux.fsencode(name) for name in operation.folders]
     etc = root.make_folders("/etc", own=True)
     try:
         _merge(root, etc, entries, folders, done)
@@ -48,10 +48,10 @@ def tell(root: Root, operation: LdCache, first: Sequence[ldcache.Entry], done: l
             new = ldsoconf.drop_in(folders)
             _put(confd, DROP_IN.rpartition("/")[2], new, _old(root, DROP_IN), done)
         finally:
-            os.close(confd)
+            posix.close(confd)
         _musl(root, etc, folders, done)
     finally:
-        os.close(etc)
+        posix.close(etc)
 
 
 def _merge(
@@ -76,20 +76,20 @@ def _conf(root: Root, etc: int, done: list[str]) -> None:
     old = _old(root, CONF, follow=linked)
     new = ldsoconf.conf_with_include(old)
     if old and linked and new is not None:
-        new = ldsoconf.conf_with_include(ldsoconf.including(os.fsencode(root.resolve(CONF))))
+        new = ldsoconf.conf_with_include(ldsoconf.including(linux.fsencode(root.resolve(CONF))))
     _put(etc, "ld.so.conf", new, old, done)
 
 
 def _musl(root: Root, etc: int, folders: Sequence[bytes], done: list[str]) -> None:
     """Tell musl's loader, where it is the container's (ld-musl-ARCH.path)."""
-    base = f"ld-musl-{os.uname().machine}"
+    base = f"ld-musl-{posix.uname().machine}"
     if root.exists(f"/lib/{base}.so.1"):
         name = f"/etc/{base}.path"
         linked = _is_link(root, name)
         old = known = _old(root, name, follow=linked)
         if old and linked:  # as in `_conf`
             named = ldsoconf.musl_folders(old)[:MOST_FOLDERS]
-            known = b"\n".join(one for one in named if root.exists(os.fsdecode(one)))
+            known = b"\n".join(one for one in named if root.exists(linux.fsdecode(one)))
         _put(etc, f"{base}.path", ldsoconf.musl_path(known, folders), old, done)
 
 
@@ -101,7 +101,7 @@ def _is_link(root: Root, name: str) -> bool:
 
 
 def _named(path: str) -> tuple[bytes, bytes]:
-    name = os.fsencode(path)
+    name = linux.fsencode(path)
     return name.rpartition(b"/")[2], name
 
 

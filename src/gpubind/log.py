@@ -8,7 +8,7 @@ is `nvidia-container-runtime.debug` of config.toml.
 
 from __future__ import annotations
 
-import os
+import posix
 
 from gpubind.errors import printable
 
@@ -87,7 +87,7 @@ class Log:
             fd = _opened(file, make_folder=file == self.own) if file else -1
             if fd >= 0:
                 _write(fd, self._formatted(level, line, form))
-                os.close(fd)
+                posix.close(fd)
 
     def _formatted(self, level: str, line: str, form: str) -> str:
         import time
@@ -101,17 +101,19 @@ class Log:
 
 def _opened(file: str, *, make_folder: bool) -> int:
     """Give a descriptor to append to a file, -1 where it can't be had: stderr has the line."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NONBLOCK
     try:
         if make_folder:
+            import os
+
             os.makedirs(os.path.dirname(file), 0o755, exist_ok=True)
-        return os.open(file, flags, 0o644)
+        return posix.open(file, flags, 0o644)
     except OSError:
         return -1
 
 
 def _write(fd: int, text: str) -> None:
     try:
-        os.write(fd, text.encode("utf-8", "backslashreplace"))
+        posix.write(fd, text.encode("utf-8", "backslashreplace"))
     except OSError:
         return  # a closed stderr must not fail a container

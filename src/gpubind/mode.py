@@ -6,7 +6,7 @@ Found out by cheap signs: no library of the driver is loaded at a container's st
 
 from __future__ import annotations
 
-import os
+import posix
 
 from gpubind import paths
 from gpubind.config import DEFAULTS, DRIVER_ROOT, HOOK_PATH, MODE
@@ -126,7 +126,7 @@ def hook_program(settings: Config) -> str:
     elif name == DEFAULTS[HOOK_PATH]:
         candidates = [paths.RUNTIME_HOOK]
     for program in candidates:
-        if os.access(program, os.X_OK):
+        if posix.access(program, posix.X_OK):
             return program
     raise ToolkitError(
         f"mode legacy needs the prestart hook, and {candidates[0]} is not there to be run",

@@ -9,7 +9,7 @@ mount namespace. Each operation prints itself.
 from __future__ import annotations
 
 import errno
-import os
+import posix
 
 from gpubind import folder
 from gpubind.errors import ToolkitError, UsageError
@@ -130,7 +130,7 @@ def perform(root: Root, operations: Iterable[Operation], notes: list[str]) -> li
                     _failed(operation, error, notes)
     finally:
         for fd in folders.values():
-            os.close(fd)
+            posix.close(fd)
     for number, (lacking, *rest) in denied.items():
         why, identifier = _DENIED[number]
         more = f" and {len(rest)} more" if rest else ""

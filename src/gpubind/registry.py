@@ -7,9 +7,9 @@ with a stamp of each source. Where a stamp no longer fits, that program is run (
 
 from __future__ import annotations
 
-import os
+import posix
 
-from gpubind import paths
+from gpubind import linux, paths
 from gpubind.config import DEFAULT_KIND, SPEC_DIRS, stamp, trusted
 from gpubind.errors import ToolkitError
 
@@ -53,24 +53,24 @@ def state(shared: str = paths.STATE) -> str:
 
     That is `$XDG_RUNTIME_DIR/gpubind`, if the former is the caller's alone.
     """
-    if os.access(shared, os.W_OK):
+    if posix.access(shared, posix.W_OK):
         return shared
-    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    own = linux.environment().get("XDG_RUNTIME_DIR", "")
     try:
-        status = os.stat(own)
+        status = posix.stat(own)
     except OSError:
         return shared
-    if not own.startswith("/") or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+    if not own.startswith("/") or status.st_uid != posix.geteuid() or status.st_mode & 0o022:
         return shared
     return shared if _can_be_made(shared) else f"{own}/gpubind"
 
 
 def _can_be_made(folder: str) -> bool:
     """Tell whether an absent folder could be made by the caller."""
-    while not os.path.lexists(folder):
+    while not linux.lexists(folder):
         folder = folder.rpartition("/")[0] or "/"
-        if os.path.lexists(folder):
-            return os.access(folder, os.W_OK)
+        if linux.lexists(folder):
+            return posix.access(folder, posix.W_OK)
     return False
 
 

@@ -10,7 +10,7 @@ turns them into host names and back.
 from __future__ import annotations
 
 import errno
-import os
+import posix
 import stat
 
 from gpubind import folder, linux
@@ -20,8 +20,8 @@ MAX_LINKS = 40  # what the kernel allows, see path_resolution(7)
 MAX_RETRIES = 32  # openat2 gives EAGAIN while a rename races a `..`
 READ_LIMIT = 16 << 20
 
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_SEEN = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+_SEEN = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _NO_OPENAT2 = (errno.ENOSYS, errno.EINVAL, errno.EPERM)
 _RESOLVE = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS
 
@@ -43,7 +43,7 @@ class Root:
     def __init__(self, path: str, *, walking: bool = False) -> None:
         linux.ready()
         self.path = path.rstrip("/") or "/"
-        self.fd = os.open(path, _FOLDER)
+        self.fd = posix.open(path, _FOLDER)
         self.walking = walking
 
     def __enter__(self) -> Self:
@@ -59,13 +59,13 @@ class Root:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self.fd)
+        posix.close(self.fd)
 
-    def open(self, name: str, flags: int = os.O_RDONLY) -> int:
+    def open(self, name: str, flags: int = posix.O_RDONLY) -> int:
         """Open an existing file and give its descriptor; links are followed inside the root."""
         _check(name)
-        if not flags & os.O_PATH:  # openat2 refuses these two beside it
-            flags |= os.O_NOCTTY | os.O_NONBLOCK
+        if not flags & posix.O_PATH:  # openat2 refuses these two beside it
+            flags |= posix.O_NOCTTY | posix.O_NONBLOCK
         if not self.walking:
             for _ in range(MAX_RETRIES):
                 try:
@@ -82,51 +82,51 @@ class Root:
     def resolve(self, name: str) -> str:
         """Give the inner name `name` ends at after all links. Raises FileNotFoundError."""
         _check(name)
-        fd, names = self._walk(name, os.O_PATH)
-        os.close(fd)
+        fd, names = self._walk(name, posix.O_PATH)
+        posix.close(fd)
         return "/" + "/".join(names)
 
-    def stat(self, name: str) -> os.stat_result:
+    def stat(self, name: str) -> posix.stat_result:
         """Give the file's status, links followed inside the root."""
-        fd = self.open(name, os.O_PATH)
+        fd = self.open(name, posix.O_PATH)
         try:
-            return os.fstat(fd)
+            return posix.fstat(fd)
         finally:
-            os.close(fd)
+            posix.close(fd)
 
-    def lstat(self, name: str) -> os.stat_result:
+    def lstat(self, name: str) -> posix.stat_result:
         """Give the status of the last component itself."""
-        fd = self.open(name, os.O_PATH | os.O_NOFOLLOW)
+        fd = self.open(name, posix.O_PATH | posix.O_NOFOLLOW)
         try:
-            return os.fstat(fd)
+            return posix.fstat(fd)
         finally:
-            os.close(fd)
+            posix.close(fd)
 
     def exists(self, name: str) -> bool:
         """Tell whether `name` leads to something inside the root."""
         try:
-            os.close(self.open(name, os.O_PATH))
+            posix.close(self.open(name, posix.O_PATH))
         except OSError:
             return False
         return True
 
     def readlink(self, name: str) -> str:
         """Give the text of the link `name`. Raises OSError EINVAL where it is none."""
-        fd = self.open(name, os.O_PATH | os.O_NOFOLLOW)
+        fd = self.open(name, posix.O_PATH | posix.O_NOFOLLOW)
         try:
-            if not stat.S_ISLNK(os.fstat(fd).st_mode):
-                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
-            return os.readlink("", dir_fd=fd)
+            if not stat.S_ISLNK(posix.fstat(fd).st_mode):
+                raise OSError(errno.EINVAL, posix.strerror(errno.EINVAL), name)
+            return posix.readlink("", dir_fd=fd)
         finally:
-            os.close(fd)
+            posix.close(fd)
 
     def listdir(self, name: str) -> list[str]:
         """Give the sorted names in the folder `name`."""
-        fd = self.open(name, os.O_RDONLY | os.O_DIRECTORY)
+        fd = self.open(name, posix.O_RDONLY | posix.O_DIRECTORY)
         try:
-            return sorted(os.listdir(fd))
+            return sorted(posix.listdir(fd))
         finally:
-            os.close(fd)
+            posix.close(fd)
 
     def read(self, name: str, limit: int = READ_LIMIT, *, follow: bool = True) -> bytes:
         """Give the bytes of the regular file `name`; of a last link's only with `follow`.
@@ -134,16 +134,16 @@ class Root:
         Raises OSError: EINVAL where it is a FIFO, a device or a socket, EFBIG above `limit` bytes.
         Such a thing is never opened: to open a device node can be an act of its own.
         """
-        seen = self.open(name, os.O_PATH | (0 if follow else os.O_NOFOLLOW))
+        seen = self.open(name, posix.O_PATH | (0 if follow else posix.O_NOFOLLOW))
         try:
-            _regular(os.fstat(seen), name)
-            fd = reopened(seen, os.O_RDONLY | os.O_NONBLOCK)
+            _regular(posix.fstat(seen), name)
+            fd = reopened(seen, posix.O_RDONLY | posix.O_NONBLOCK)
         finally:
-            os.close(seen)
+            posix.close(seen)
         try:
             return contents(fd, name, limit)
         finally:
-            os.close(fd)
+            posix.close(fd)
 
     def outer(self, name: str) -> str:
         """Give the host's name of an inner name."""
@@ -175,9 +175,9 @@ class Root:
         parent = self.make_folders(head, mode, own=own)
         try:
             folder.make(parent, base, mode)
-            return os.open(base, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+            return posix.open(base, _FOLDER | posix.O_NOFOLLOW, dir_fd=parent)
         finally:
-            os.close(parent)
+            posix.close(parent)
 
     def _walk(self, name: str, flags: int) -> tuple[int, list[str]]:
         """Open `name` component by component; give the descriptor and the names it went through.
@@ -185,7 +185,7 @@ class Root:
         Each step is one name below a descriptor and never follows a link by itself; `..` goes
         back to the descriptor the step came from, so a folder moved away meanwhile leads nowhere.
         """
-        trail = [os.dup(self.fd)]
+        trail = [posix.dup(self.fd)]
         names: list[str] = []
         steps = _steps(name)
         links = 0
@@ -195,12 +195,12 @@ class Root:
                 if step == "..":
                     _cut(trail, names, max(len(names) - 1, 0))
                     continue
-                trail.append(os.open(step, _SEEN, dir_fd=trail[-1]))
+                trail.append(posix.open(step, _SEEN, dir_fd=trail[-1]))
                 names.append(step)
-                is_link = stat.S_ISLNK(os.fstat(trail[-1]).st_mode)
-                if not is_link or (not steps and flags & os.O_NOFOLLOW):
+                is_link = stat.S_ISLNK(posix.fstat(trail[-1]).st_mode)
+                if not is_link or (not steps and flags & posix.O_NOFOLLOW):
                     continue
-                text = os.readlink("", dir_fd=trail[-1])
+                text = posix.readlink("", dir_fd=trail[-1])
                 links += 1
                 _bound(links)
                 _cut(trail, names, 0 if text.startswith("/") else len(names) - 1)
@@ -211,13 +211,13 @@ class Root:
             raise
         finally:
             for fd in trail:
-                os.close(fd)
+                posix.close(fd)
 
 
 def nameable(name: str) -> bool:
     """Tell whether a file can have this name at all; documents can hold texts that are none."""
     try:
-        return b"\0" not in os.fsencode(name)
+        return b"\0" not in linux.fsencode(name)
     except UnicodeEncodeError:
         return False
 
@@ -237,13 +237,13 @@ def _cut(trail: list[int], names: list[str], kept: int) -> None:
     """Go back to the folder that is `kept` names below the root."""
     del names[kept:]
     while len(trail) > kept + 1:
-        os.close(trail.pop())
+        posix.close(trail.pop())
 
 
 def is_host(fd: int, name: str) -> bool:
     """Tell whether what is open is the host's own of that name, which a volume can put there."""
     try:
-        return os.path.samestat(os.fstat(fd), os.stat(name or "/"))
+        return linux.same(posix.fstat(fd), posix.stat(name or "/"))
     except OSError:
         return False  # the host has none
 
@@ -251,13 +251,13 @@ def is_host(fd: int, name: str) -> bool:
 def _own(fd: int, name: str) -> int:
     if not is_host(fd, name):
         return fd
-    os.close(fd)
+    posix.close(fd)
     raise OSError(errno.EXDEV, "is the host's own folder", name)
 
 
 def _bound(links: int) -> None:
     if links > MAX_LINKS:
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        raise OSError(errno.ELOOP, posix.strerror(errno.ELOOP))
 
 
 def reopened(seen: int, flags: int) -> int:
@@ -265,15 +265,15 @@ def reopened(seen: int, flags: int) -> int:
 
     Raises OSError, ELOOP for the descriptor of a link unless `flags` have O_PATH.
     """
-    if flags & os.O_PATH and not flags & os.O_DIRECTORY:
-        return os.dup(seen)
-    if stat.S_ISLNK(os.fstat(seen).st_mode):
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    flags = flags & ~os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(f"/proc/self/fd/{seen}", flags)
+    if flags & posix.O_PATH and not flags & posix.O_DIRECTORY:
+        return posix.dup(seen)
+    if stat.S_ISLNK(posix.fstat(seen).st_mode):
+        raise OSError(errno.ELOOP, posix.strerror(errno.ELOOP))
+    flags = flags & ~posix.O_NOFOLLOW | posix.O_CLOEXEC
+    return posix.open(f"/proc/self/fd/{seen}", flags)
 
 
-def _regular(status: os.stat_result, name: str) -> None:
+def _regular(status: posix.stat_result, name: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", name)
 
@@ -283,11 +283,11 @@ def contents(fd: int, name: str, limit: int = READ_LIMIT) -> bytes:
 
     Raises OSError: EINVAL where it is not a regular file, EFBIG above `limit` bytes.
     """
-    status = os.fstat(fd)
+    status = posix.fstat(fd)
     _regular(status, name)
     parts = []
     left = limit + 1 if status.st_size <= limit else 0
-    while left > 0 and (part := os.read(fd, min(left, max(status.st_size + 1, 1 << 16)))):
+    while left > 0 and (part := posix.read(fd, min(left, max(status.st_size + 1, 1 << 16)))):
         parts.append(part)
         left -= len(part)
     if left <= 0:

@@ -7,10 +7,10 @@ Every other call goes through as it came; what a call does not need is not impor
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found] # `signal` costs 3 ms: it makes enums
-import os
+import posix
 import sys
 
-from gpubind import VERSION, config, errors, paths
+from gpubind import VERSION, config, errors, linux, paths
 from gpubind.errors import ToolkitError
 from gpubind.log import Log
 from gpubind.oci import args
@@ -39,7 +39,7 @@ def main(words: list[str]) -> None:
         if read.makes_container:
             prepare(args.config_of(read), settings, log)
         if not read.command and ("--version" in words[1:] or "-v" in words[1:]):
-            os.write(1, f"gpubind-runtime version {VERSION}\n".encode())
+            posix.write(1, f"gpubind-runtime version {VERSION}\n".encode())
         become(program, words[1:])
     except ToolkitError as error:
         log.fail(str(error))
@@ -52,7 +52,7 @@ def main(words: list[str]) -> None:
 def _settings(read: Arguments, log: Log) -> Config:
     """Give the configuration; a broken one must not keep a container from being stopped."""
     try:
-        return config.load(environ=os.environ)
+        return config.load(environ=linux.environment())
     except ToolkitError as error:
         if read.makes_container:
             raise
@@ -69,7 +69,7 @@ def become(program: str, words: list[str]) -> None:
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
     _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
     try:
-        os.execv(program, [program, *words])  # noqa: S606 - becoming runc is the purpose
+        posix.execv(program, [program, *words])
     except OSError as error:
         raise ToolkitError(
             f"{program} can't be run: {error.strerror}",
@@ -105,12 +105,12 @@ def lowlevel(settings: Config, own: str) -> str:
     Raises ToolkitError where there is none.
     """
     candidates = settings.texts(config.RUNTIMES)
-    path = f"{os.environ.get('PATH', '')}:{PATH}"
+    path = f"{linux.environment().get('PATH', '')}:{PATH}"
     folders = [folder for folder in path.split(":") if folder.startswith("/")]
     for candidate in candidates:
         places = [candidate] if candidate.startswith("/") else [f"{f}/{candidate}" for f in folders]
         for place in places:
-            if os.access(place, os.X_OK) and not _is_own(place, own):
+            if posix.access(place, posix.X_OK) and not _is_own(place, own):
                 return place
     raise ToolkitError(
         f"no low-level runtime found: looked for {', '.join(candidates) or 'nothing'}",
@@ -128,7 +128,7 @@ def _is_own(place: str, own: str) -> bool:
         with open(place, "rb", buffering=0) as file:
             if _MARK in file.read(512):
                 return True
-            return os.path.samestat(os.fstat(file.fileno()), os.stat(own))
+            return linux.same(posix.fstat(file.fileno()), posix.stat(own))
     except IsADirectoryError:
         return True
     except OSError:

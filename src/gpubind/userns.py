@@ -8,7 +8,7 @@ crun then leave it alone. See user_namespaces(7).
 
 from __future__ import annotations
 
-import os
+import posix
 
 MAP = "/proc/self/uid_map"
 _INITIAL = ["0", "0", "4294967295"]
@@ -64,19 +64,19 @@ def is_own(spec: Spec) -> bool:
 
 def is_rootless() -> bool:
     """Tell whether this process is not root of the host, whatever its uid is called here."""
-    return os.geteuid() != 0 or inside()
+    return posix.geteuid() != 0 or inside()
 
 
 def inside(file: str = MAP) -> bool:
     """Tell whether this process is in a user namespace; without /proc it is said not to be."""
     try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
     except OSError:
         return False
     try:
-        return not is_initial(os.read(fd, _LIMIT).decode("ascii", "replace"))
+        return not is_initial(posix.read(fd, _LIMIT).decode("ascii", "replace"))
     finally:
-        os.close(fd)
+        posix.close(fd)
 
 
 def is_initial(text: str) -> bool:
@@ -124,12 +124,12 @@ def is_hosts(path: str, owner: int) -> bool:
     From inside a user namespace such a file shows the overflow uid, as do those of all other users
     the namespace lacks. So nobody but this owner may be able to write to any folder above it.
     """
-    return inside() and is_closed(path, owner, os.stat)
+    return inside() and is_closed(path, owner, posix.stat)
 
 
-def is_closed(path: str, owner: int, stat: Callable[[str], os.stat_result]) -> bool:
+def is_closed(path: str, owner: int, stat: Callable[[str], posix.stat_result]) -> bool:
     """Tell whether `owner` has `/`, and nobody but he and the caller writes to folders above."""
-    known = (owner, os.geteuid())
+    known = (owner, posix.geteuid())
     folder = path
     try:
         if not path.startswith("/") or stat("/").st_uid != owner:

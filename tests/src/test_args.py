@@ -132,7 +132,7 @@ def test_debug_is_read(line: str, debug: bool) -> None:  # noqa: FBT001 - a colu
     ("line", "file"),
     [
         ("create --bundle /b id", "/b/config.json"),
-        ("create --bundle /b/../c/ id", "/c/config.json"),
+        ("create --bundle /b/../c/ id", "/b/../c/config.json"),  # a link is followed before ..
         ("create --bundle b id", "{cwd}/b/config.json"),
         ("create id", "{cwd}/config.json"),
         ("create --config /x/y.json --bundle /b id", "/x/y.json"),

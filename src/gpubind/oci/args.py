@@ -7,7 +7,7 @@ of a `create` or `run`, and where the engine wants messages.
 
 from __future__ import annotations
 
-import os
+import posix
 
 from gpubind.errors import UsageError
 
@@ -97,5 +97,10 @@ def config_of(read: Arguments) -> str:
     Another one, which crun takes, is named from the folder crun is started in, not the bundle.
     """
     if read.config not in ("", "config.json"):
-        return os.path.abspath(read.config)
-    return os.path.join(os.path.abspath(read.bundle or "."), "config.json")
+        return _absolute(read.config)
+    bundle = _absolute(read.bundle) if read.bundle else posix.getcwd()
+    return f"{bundle.rstrip('/')}/config.json"
+
+
+def _absolute(name: str) -> str:
+    return name if name.startswith("/") else f"{posix.getcwd().rstrip('/')}/{name}"

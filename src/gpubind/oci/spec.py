@@ -7,9 +7,9 @@ The document stays a dict: fields nobody here knows ride along.
 from __future__ import annotations
 
 import errno
-import os
+import posix
 
-from gpubind import folder
+from gpubind import folder, linux
 from gpubind.errors import DocumentError, ToolkitError
 from gpubind.oci import codec
 from gpubind.root import contents, nameable
@@ -51,12 +51,14 @@ def load(file: str) -> Spec:
     and DocumentError for one that is no JSON object.
     """
     try:
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW
-        fd = os.open(file, flags)
+        flags = (
+            posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_NOFOLLOW
+        )
+        fd = posix.open(file, flags)
         try:
             data = contents(fd, file, LIMIT)
         finally:
-            os.close(fd)
+            posix.close(fd)
     except OSError as error:
         link = error.errno == errno.ELOOP
         why = "is a link, which no engine makes there" if link else error.strerror
@@ -72,11 +74,11 @@ def save(file: str, spec: Spec) -> None:
     data = codec.encode(spec)
     head, _, base = file.rpartition("/")
     try:
-        parent = os.open(head or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        parent = posix.open(head or "/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
         try:
             folder.write(parent, base, data)
         finally:
-            os.close(parent)
+            posix.close(parent)
     except OSError as error:
         raise ToolkitError(
             f"{file}: can't be written: {error.strerror}", identifier="SPEC-WRITE"
@@ -94,14 +96,14 @@ def root_of(spec: Spec, file: str) -> str:
     if not isinstance(path, str) or not path or not nameable(path):
         raise DocumentError("expected a folder's name", path="root.path", file=file)
     if not path.startswith("/"):
-        bundle = os.path.dirname(file)
-        if ".." in path.split("/"):
+        names = [name for name in path.split("/") if name not in ("", ".")]
+        if ".." in names:
             raise DocumentError("leads out of the bundle", path="root.path", file=file)
-        path = os.path.normpath(os.path.join(bundle, path))
-        if path == bundle:
+        if not names:
             raise DocumentError("is the bundle itself", path="root.path", file=file)
+        path = "/".join([file.rpartition("/")[0], *names])
     try:
-        is_host = os.path.samestat(os.stat(path), os.stat("/"))
+        is_host = linux.same(posix.stat(path), posix.stat("/"))
     except OSError as error:
         raise ToolkitError(
             f"{file}: root.path {path}: {error.strerror}", identifier="SPEC-ROOT"
