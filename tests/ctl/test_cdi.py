@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
 
 def test_faults_and_warnings_come_as_json_too(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(
-        "cdiVersion: 0.5.0\nkind: a/b\ndevices:\n- name: on\n"
+        "cdiVersion: 0.5.0\nkind: aa/bb\ndevices:\n- name: on\n"
         "  containerEdits:\n    env:\n    - A=1\n"
     )
     bad = written(tmp_path / "bad.json", devices=("-",))
@@ -210,12 +210,36 @@ def test_paths_in_the_container_move_when_asked(tmp_path: Path) -> None:
     assert ("hostPath: /a/x" in text, "containerPath: /x" in text) == (True, True)
 
 
+def test_a_generated_spec_comes_back_byte_for_byte(t4: Path) -> None:
+    words = ("cdi", "generate", "--driver-root", t4, "--format")
+    for form in ("yaml", "json"):
+        for side in ("host", "container"):
+            first = gpubind(*words, form).out
+            from_ = str(t4) if side == "host" else "/usr/lib"
+            there = ("--from", f"{from_}/", "--to", "/run/nvidia/driver")
+            back = ("--from", "/run/nvidia/driver", "--to", from_)
+            move = ("cdi", "transform", "root", "--relative-to", side)
+            moved = gpubind(*move, *there, stdin=first).out
+            assert "/run/nvidia/driver/" in moved
+            assert gpubind(*move, *back, stdin=moved).out == first
+
+
+def test_an_empty_root_is_the_whole_host(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.json")
+    words = ("--from", "", "--to", "/host", "--input", file)
+    outcome = gpubind("cdi", "transform", "root", *words)
+    node = json.loads(outcome.out)["devices"][0]["containerEdits"]["deviceNodes"][0]
+    assert node == {"path": "/dev/null", "hostPath": "/host/dev/null"}
+
+
 @pytest.mark.parametrize(
     ("words", "status", "complaint"),
     [
         (["--from", "/a"], 2, "Missing option '--to'"),
         (["--from", "/a", "--to", "/b", "--relative-to", "x"], 2, "--relative-to 'x' is nothing"),
         (["--from", "/a", "--to", "/b"], 1, "-: the file is empty [DOC-INVALID]"),
+        (["--from", "a", "--to", "/b"], 2, "--from a is not an absolute path"),
+        (["--from", "/a", "--to", "../b"], 2, "--to ../b is not an absolute path"),
         (["--from", "/a", "--to", "/b", "--input", "/nowhere"], 1, "/nowhere: No such file"),
     ],
 )

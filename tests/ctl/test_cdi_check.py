@@ -200,7 +200,7 @@ def test_a_name_that_engines_do_not_read_is_found_and_a_readme_is_not(folder: Pa
 def test_an_invalid_file_and_a_trap_of_yaml_are_found(folder: Path) -> None:
     (folder / "a.json").write_text("{}")
     (folder / "b.yaml").write_text(
-        "cdiVersion: 0.5.0\nkind: a/b\ndevices:\n- name: on\n  containerEdits: {env: [A=1]}\n"
+        "cdiVersion: 0.5.0\nkind: aa/bb\ndevices:\n- name: on\n  containerEdits: {env: [A=1]}\n"
     )
     assert found(folder) == [("CDI-INVALID", "a.json", ""), ("CDI-YAML", "b.yaml", "")]
 

@@ -35,7 +35,8 @@ def run(
 ) -> Spec:
     """Give `spec` with the paths under `from_` under `to`; an empty root means `/`.
 
-    The version rises where a node needs a hostPath that it did not need before.
+    The version rises where a node needs a hostPath that it did not need before. A spec of the
+    lowest version that will do stays one, so that there and back are the same bytes.
     """
     rewrite = _rewriter(from_, to)
     edit = _host_edits if relative_to == "host" else _container_edits
@@ -43,9 +44,12 @@ def run(
         replace(device, container_edits=edit(device.container_edits, rewrite))
         for device in spec.devices
     )
-    return version.lifted(
-        replace(spec, devices=devices, container_edits=edit(spec.container_edits, rewrite))
-    )
+    moved = replace(spec, devices=devices, container_edits=edit(spec.container_edits, rewrite))
+    if version.bare(spec.cdi_version) == version.required(spec):
+        moved = replace(moved, cdi_version=version.EARLIEST)
+    lifted = version.lifted(moved)
+    same = version.bare(spec.cdi_version) == lifted.cdi_version
+    return replace(lifted, cdi_version=spec.cdi_version) if same else lifted
 
 
 def moved(path: str, from_: str, to: str) -> str:
@@ -54,16 +58,21 @@ def moved(path: str, from_: str, to: str) -> str:
 
 
 def _rewriter(from_: str, to: str) -> Rewrite:
-    old, new = from_.rstrip("/"), to.rstrip("/")
+    old, new = _steps(from_), _steps(to)
 
     def rewrite(path: str) -> str:
-        rest = path.removeprefix(old)
-        under = path.startswith(f"{old}/") or (old and path == old)
-        if not under or (old and ".." in rest.split("/")):
+        steps = _steps(path)
+        rest = steps[len(old) :]
+        climbs = ".." in (rest if old else rest[:1])  # nothing is above /, but much above `new`
+        if not path.startswith("/") or steps[: len(old)] != old or climbs:
             return path
-        return f"{new}/{rest.lstrip('/')}" if rest.strip("/") else new or "/"
+        return "/" + "/".join([*new, *rest])
 
     return rewrite
+
+
+def _steps(path: str) -> list[str]:
+    return [step for step in path.split("/") if step not in ("", ".")]
 
 
 def _host_edits(edits: ContainerEdits, rewrite: Rewrite) -> ContainerEdits:
@@ -76,7 +85,10 @@ def _host_edits(edits: ContainerEdits, rewrite: Rewrite) -> ContainerEdits:
 
 
 def _host_node(node: DeviceNode, rewrite: Rewrite) -> DeviceNode:
-    host_path = rewrite(node.host_path or node.path)
+    old = node.host_path or node.path
+    host_path = rewrite(old)
+    if host_path == old:
+        return node
     return replace(node, host_path="" if host_path == node.path else host_path)
 
 
@@ -98,6 +110,8 @@ def _container_edits(edits: ContainerEdits, rewrite: Rewrite) -> ContainerEdits:
 
 def _container_node(node: DeviceNode, rewrite: Rewrite) -> DeviceNode:
     path, host_path = rewrite(node.path), node.host_path or node.path
+    if path == node.path:
+        return node
     return replace(node, path=path, host_path="" if host_path == path else host_path)
 
 

@@ -39,6 +39,11 @@ def command(from_: str, to: str, source: str, output: str, relative_to: str) -> 
             identifier="USE-SIDE",
             hint="use host or container",
         )
+    for option, place in (("--from", from_), ("--to", to)):
+        if place and not os.path.isabs(place):
+            hint = "name the root from / on"
+            message = f"{option} {place} is not an absolute path"
+            raise UsageError(message, identifier="USE-PATH", hint=hint)
     data = inputs.read(source)
     spec = Spec.parse(document.load(data, source))
     changed = transform.run(spec, from_, to, cast("Side", relative_to))
