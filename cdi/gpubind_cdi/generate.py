@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpubind.root import Root
 from gpubind_cdi import driver as drivers
-from gpubind_cdi import hooks, limit, select, sidecar_writer, validate
+from gpubind_cdi import hooks, limit, select, shapes, sidecar_writer, validate
 from gpubind_cdi.discover.found import Found, Missing, together
 from gpubind_cdi.model import ContainerEdits, Device, DeviceNode, Mount, Spec
 from gpubind_cdi.modes import table
@@ -48,21 +48,23 @@ def generate(
 ) -> Generated:
     """Give the spec of what the options' mode finds: the driver in `root`, the source's GPUs.
 
-    `system` holds the kernel's /proc and /sys; by default the driver root itself where it has them
-    (a simulated node), else the host. Raises UsageError for options that name nothing, ToolkitError
-    where there is nothing of the mode's kind or what there is does not fit together, DocumentError
-    where the result would break a rule of CDI.
+    `system` holds the kernel's /proc and /sys; by default the driver root itself or that of /dev,
+    where it has them (a simulated node), else the host. Raises UsageError for options that name
+    nothing, ToolkitError where there is nothing of the mode's kind or what there is does not fit
+    together, DocumentError where the result would break a rule of CDI.
     """
     if system is None:
-        if drivers.holds_system(root):
-            return generate(options, gpus, root, dev_root, root)
+        for own in (root, dev_root):
+            if drivers.holds_system(own):
+                return generate(options, gpus, root, dev_root, own)
         with Root("/") as here:
             return generate(options, gpus, root, dev_root, here)
     names = hooks.wanted(options.disable_hooks, options.enable_hooks)
+    shapes.check(options.shape, options.enable_hooks)
     machine = options.machine or drivers.machine(system)
     host = Host(root=root, dev_root=dev_root, system=system, gpus=gpus, machine=machine)
     mode, reason = table.resolve(options.mode, host)
-    described = _only(mode.describe(host, options), names)
+    described, names = _shaped(mode.describe(host, options), options.shape, names)
     spec, left_out = _spec(options, mode, described, names)
     found = (described.common, *described.devices.values())
     absent = [*described.missing, *(one for part in found for one in part.missing)]
@@ -76,6 +78,16 @@ def generate(
         left_out=left_out,
         notes=described.notes,
     )
+
+
+def _shaped(
+    described: Described, shape: str, names: tuple[str, ...]
+) -> tuple[Described, tuple[str, ...]]:
+    """Give what was described in its shape, and the names of the hooks that has."""
+    if shape == shapes.HOOKS:
+        return _only(described, names), names
+    free = _only(shapes.hook_free(described), ())
+    return (shapes.nested(free) if shape == shapes.NESTED else free), ()
 
 
 def _only(described: Described, names: Collection[str]) -> Described:

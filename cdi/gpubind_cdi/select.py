@@ -30,16 +30,23 @@ class Chosen:
         return f"MIG device {self.gpu.index}:{self.mig.index} ({self.mig.uuid})"
 
 
-def devices(ids: Sequence[str], gpus: Sequence[Gpu], faults: Sequence[Fault]) -> tuple[Chosen, ...]:
+def devices(
+    ids: Sequence[str],
+    gpus: Sequence[Gpu],
+    faults: Sequence[Fault],
+    coherent: bool | None = None,  # noqa: FBT001 - both, or one kind of GPU
+) -> tuple[Chosen, ...]:
     """Give the devices that `ids` name, once each; without any, or with `all`, every one.
 
-    A GPU with MIG enabled stands for its MIG devices unless it is asked for itself. Raises
-    UsageError for an id that names nothing.
+    A GPU with MIG enabled stands for its MIG devices unless it is asked for itself. With `coherent`
+    only GPUs that are, or are not. Raises UsageError for an id that names nothing.
     """
     named = [one for one in ids if one not in (ALL, NONE)]
     if not ids or ALL in ids:
-        return tuple(_every(gpus))
-    return tuple(dict.fromkeys(_named(one, gpus, faults) for one in named))
+        chosen = dict.fromkeys(_every(gpus))
+    else:
+        chosen = dict.fromkeys(_named(one, gpus, faults) for one in named)
+    return tuple(one for one in chosen if coherent in (None, one.gpu.coherent))
 
 
 def _every(gpus: Sequence[Gpu]) -> Iterator[Chosen]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpubind_cdi import generate, namer, names, version
@@ -16,32 +17,55 @@ from gpubind_ctl.simulate import note
 
 if TYPE_CHECKING:
     from gpubind_cdi.generate import Generated
+    from gpubind_cdi.gpu import GpuSource
 
 NO_GPU = "DRV-NO-GPU"
 
-# The field's feature flags: what each changes in the options, None where it is not available yet.
-FLAGS: dict[str, dict[str, Any] | None] = {
+# The field's feature flags: what each changes in the options.
+FLAGS: dict[str, dict[str, Any]] = {
     "disable-ipc-discoverer": {"ipc": False},
     "disable-multiple-csv-devices": {"csv_multiple": False},
     "disable-nvsandbox-utils": {},
     "disable-nvsandboxutils": {},
-    "enable-coherent-annotations": None,
+    "enable-coherent-annotations": {"by_coherence": True},
     "enable-explicit-driver-libraries": {"vendor_neutral": True},
     "no-additional-gids-for-device-nodes": {"additional_gids": False},
 }
 
+COHERENCE = {True: "coherent", False: "noncoherent"}
+"""What a spec of one kind of GPU is called: in its class and in its file's name."""
 
-def look(wanted: Options, driver_root: str, dev_root: str) -> Generated:
-    """Generate from the two roots; errors as for `generate.generate`, OSError for no such root."""
+
+def looks(wanted: Options, driver_root: str, dev_root: str) -> dict[str, Generated]:
+    """Generate from the two roots; where it is wanted also a spec of each kind of GPU there is.
+
+    The key is the kind of GPU, empty for the spec of all. Errors as for `generate.generate`,
+    OSError where there is no such root.
+    """
     with Root(driver_root) as root, Root(dev_root) as nodes:
-        gpus = sources.of(root, wanted.library_search_paths)
-        try:
-            return generate.generate(wanted, gpus, root, nodes)
-        except ToolkitError as error:
-            said = note.read(root)
-            if not said or error.identifier != NO_GPU:
-                raise
-            raise ToolkitError(error.message, identifier=NO_GPU, hint=said) from None
+        gpus = sources.of(root, wanted.library_search_paths, nodes)
+        found = {"": _look(wanted, gpus, root, nodes)}
+        kinds = {gpu.coherent for gpu in gpus.gpus()} if wanted.by_coherence else set()
+        for coherent in sorted(kinds):
+            kind = COHERENCE[coherent]
+            group = f"{found[''].spec.device_class}.{kind}"
+            one = replace(wanted, coherent=coherent, device_class=group)
+            try:
+                found[kind] = _look(one, gpus, root, nodes)
+            except ToolkitError as error:
+                if error.identifier != NO_GPU:  # those left out are named already
+                    raise
+    return found
+
+
+def _look(wanted: Options, gpus: GpuSource, root: Root, nodes: Root) -> Generated:
+    try:
+        return generate.generate(wanted, gpus, root, nodes)
+    except ToolkitError as error:
+        said = note.read(root)
+        if not said or error.identifier != NO_GPU:
+            raise
+        raise ToolkitError(error.message, identifier=NO_GPU, hint=said) from None
 
 
 def check(ldconfig_path: str | None, hook_path: str) -> None:
@@ -98,13 +122,11 @@ def options(
 def _features(flags: tuple[str, ...], highest: str) -> dict[str, Any]:
     changed: dict[str, Any] = {"additional_gids": version.bare(highest) in version.KNOWN}
     for flag in flags:
-        change = FLAGS.get(flag)
-        if change is None:
-            state = "is not available yet" if flag in FLAGS else "is none"
+        if flag not in FLAGS:
             raise UsageError(
-                f"the feature flag {flag!r} {state}",
+                f"the feature flag {flag!r} is none",
                 identifier="USE-FEATURE",
-                hint=f"there are: {', '.join(name for name in FLAGS if FLAGS[name] is not None)}",
+                hint=f"there are: {', '.join(FLAGS)}",
             )
-        changed |= change
+        changed |= FLAGS[flag]
     return changed

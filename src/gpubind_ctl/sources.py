@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from gpubind.root import Root
 
 
-def of(root: Root, library_search_paths: Sequence[str] = ()) -> GpuSource:
-    """Give the source of GPUs for a driver root; it may start to work now, and answers once."""
-    if simulated.is_simulated(root):
-        return simulated.Simulated(root)
+def of(
+    root: Root, library_search_paths: Sequence[str] = (), dev_root: Root | None = None
+) -> GpuSource:
+    """Give the source of GPUs for a driver root; it may start to work now, and answers once.
+
+    The root of /dev is a simulated node's too, where the driver has a folder of its own in it.
+    """
+    for known in (root, dev_root):
+        if known is not None and simulated.is_simulated(known):
+            return simulated.Simulated(known)
     from gpubind_cdi import nvml_process
 
     try:

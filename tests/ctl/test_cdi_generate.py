@@ -219,7 +219,11 @@ def test_a_failed_generation_leaves_the_earlier_spec(t4: Path, tmp_path: Path) -
         (["--disable-hook", "nothing"], "no hook 'nothing'"),
         (["--enable-hook", "all"], "not all hooks can be enabled at once"),
         (["--feature-flag", "foo"], "the feature flag 'foo' is none"),
-        (["--feature-flag", "enable-coherent-annotations"], "the feature flag 'enable-coherent-"),
+        (["--shape", "round"], "no shape 'round'; use one of hooks, hook-free, nested [USE-SHAPE]"),
+        (
+            ["--shape", "nested", "--enable-hook", "chmod"],
+            "a nested spec has no hook chmod; leave out --enable-hook or --shape [USE-SHAPE]",
+        ),
         (["--cdi-version-max", "9"], "no CDI version '9'"),
         (["--cdi-version-max", "0.4.0"], "CDI 0.4.0 is too old: deviceNodes.hostPath needs 0.5.0"),
         (["--nvidia-ctk-path", "bin/x"], "--nvidia-cdi-hook-path bin/x is not an absolute path"),

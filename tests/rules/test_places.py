@@ -22,7 +22,8 @@ HOSTS = {
     *("example.com", "example.org", "gpubind.invalid"),
 }
 URL = re.compile(r"\b(?:https?|ftp|file)://([\w.-]*)", re.IGNORECASE)
-HOME = re.compile(r"(?<![\w/.*-])/(?:home|Users)/(?!user\b)\w+|\.py" + r"env\b")
+HOME = re.compile(r"(?<![\w/.*-])/(?:home|Users)/(?!(?:user|kubernetes)\b)\w+|\.py" + r"env\b")
+# /home/kubernetes is nobody's: Google's Container-Optimized OS has drivers there.
 EVERYWHERE = ("/", "/home", "/opt", "/root", "/srv", "/tmp", "/usr/src", "/var/tmp")
 
 

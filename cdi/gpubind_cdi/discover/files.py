@@ -17,7 +17,7 @@ from gpubind_cdi.discover.found import (
     together,
 )
 from gpubind_cdi.libraries import Use
-from gpubind_cdi.lookup import files
+from gpubind_cdi.lookup import files, library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,7 +88,9 @@ def firmware(driver: Driver) -> Found:
 def _firmware(driver: Driver) -> Iterator[Found]:
     release = files.text(driver.system, RELEASE).strip()
     own = files.text(driver.system, FIRMWARE_PATH).strip()
-    places = [own] if own.startswith("/") and own.isprintable() else []
+    places = []
+    if own.startswith("/") and own.isprintable():
+        places = [own, library.inner(driver.root, driver.system.outer(own))]
     if release and "/" not in release:
         places += [f"/lib/firmware/updates/{release}", f"/lib/firmware/{release}"]
     places += ["/lib/firmware/updates", "/lib/firmware"]

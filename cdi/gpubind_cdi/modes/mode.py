@@ -33,7 +33,8 @@ class Options:
     is the pipe folder of the multi-process service, `cdi_version_for` who limits the version where
     the operator does not, `vendor_neutral` adds the dispatching GL and
     OpenCL libraries, `machine` is as uname(2) gives it,
-    by default the kernel module's.
+    by default the kernel module's. `shape` is one of `shapes.NAMES`, `coherent` describes only GPUs
+    that share the CPU's page tables, or only others, `by_coherence` wants a spec of each besides.
 
     For mode csv: `csv_files` are the lists to read, by default the usual ones in `csv_folder`, or
     with `csv_every` all there; `csv_multiple` allows a device for each of several GPUs.
@@ -57,6 +58,9 @@ class Options:
     mps_pipe: str = ""
     vendor_neutral: bool = False
     machine: str = ""
+    shape: str = "hooks"
+    coherent: bool | None = None
+    by_coherence: bool = False
     csv_files: tuple[str, ...] = ()
     csv_folder: str = mountspec.FOLDER
     csv_every: bool = False

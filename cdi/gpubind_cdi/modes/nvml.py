@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gpubind_cdi.driver import Driver
-    from gpubind_cdi.gpu import GpuSource
+    from gpubind_cdi.gpu import Gpu
     from gpubind_cdi.modes.mode import Host, Options
 
 
@@ -31,20 +31,20 @@ def describe(host: Host, options: Options) -> Described:
     strategies = namer.checked(options.device_name_strategies)
     libraries.table()  # read here, while NVML's process is still at work
     driver = drivers.look(host, options.library_search_paths)
-    chosen = select.devices(options.device_ids, host.gpus.gpus(), host.gpus.faults())
+    gpus, faults = host.gpus.gpus(), host.gpus.faults()
+    chosen = select.devices(options.device_ids, gpus, faults, options.coherent)
     devices, lost = _devices(driver, strategies, chosen)
-    faults = host.gpus.faults()
     lost = (*(_unreadable(fault.index, fault.message) for fault in faults), *lost)
     if not devices and select.NONE not in options.device_ids:
         raise _no_gpu(driver, lost)
     return Described(
         common=common(options, driver),
         devices=devices,
-        missing=(*lost, *_empty(options, host.gpus)),
+        missing=(*lost, *_empty(options, gpus)),
         operations=hooks.usual(driver.version),
         driver=driver,
         cuda=host.gpus.cuda_version(),
-        gpus=host.gpus.gpus(),
+        gpus=[gpu for gpu in gpus if options.coherent in (None, gpu.coherent)],
     )
 
 
@@ -88,7 +88,7 @@ def _devices(
     return devices, tuple(lost)
 
 
-def _empty(options: Options, gpus: GpuSource) -> list[Missing]:
+def _empty(options: Options, gpus: Sequence[Gpu]) -> list[Missing]:
     """Name the GPUs that no device stands for."""
     return [
         Missing(
@@ -96,7 +96,7 @@ def _empty(options: Options, gpus: GpuSource) -> list[Missing]:
             reason="MIG is enabled, and it has no MIG devices",
             required=False,
         )
-        for gpu in gpus.gpus()
+        for gpu in gpus
         if gpu.mig_enabled and not gpu.mig and not options.device_ids
     ]
 

@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
-from gpubind_cdi import files, namer, version
+from gpubind_cdi import files, namer, shapes, version
 from gpubind_cdi.modes import table
 
 from gpubind import paths
 from gpubind.errors import ToolkitError
-from gpubind_ctl import generation, options
+from gpubind_ctl import generation, options, roots
 from gpubind_ctl.answer import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gpubind_cdi.generate import Generated
     from gpubind_cdi.modes.mode import Options
@@ -162,6 +163,13 @@ _ENV = "NVIDIA_CTK_CDI_GENERATE_"
     help="The newest CDI version to use; what needs a newer one is left out and said. By default "
     "what all engines that are installed read.",
 )
+@click.option(
+    "--shape",
+    metavar="|".join(shapes.NAMES),
+    default=shapes.HOOKS,
+    show_default=True,
+    help="For engines that ignore hooks: hook-free. For use inside a container: nested.",
+)
 @click.option("--explain-missing", is_flag=True, help="Also name what a healthy host may lack.")
 @click.option("--strict", is_flag=True, help="Write nothing if something required is missing.")
 @options.state_dir
@@ -177,7 +185,7 @@ def command(
     state_dir: str,
     **chosen: Any,
 ) -> Answer:
-    """Write the CDI spec of a driver root and its GPUs.
+    """Write the CDI spec of a driver root and its GPUs, or of another kind of device.
 
     Exit status 3: written, but without something required that was not found, which is named.
     """
@@ -185,24 +193,37 @@ def command(
     wanted = generation.options(**chosen)
     file = "" if output in (None, "-") else output or ""
     files.place(file or "-", form or "")
-    generated = generation.look(wanted, driver_root, dev_root or driver_root)
-    if strict and generated.missing:
-        raise _incomplete(generated)
-    notes = _notes(generated, wanted, explain_missing=explain_missing)
+    places = roots.of(driver_root, dev_root)
+    found = generation.looks(wanted, places.driver, places.dev)
+    generated = found[""]
+    if strict:
+        _check_complete(generated)
+    notes = (*places.notes, *_notes(generated, wanted, explain_missing=explain_missing))
     status = 3 if generated.missing else 0
     if not file:
-        text = files.text(generated, form or "yaml").decode()
-        return Answer(text=text, notes=notes, status=status)
-    saved = files.save(generated, file, form=form or "", state=state_dir)
-    return Answer(notes=(_done(saved.spec, generated, wanted), *notes), status=status)
+        texts = [files.text(one, form or "yaml").decode() for one in found.values()]
+        return Answer(text="".join(texts), notes=notes, status=status)
+    done = _saved(found, file, form or "", state_dir, wanted)
+    return Answer(notes=(*done, *notes), status=status)
 
 
-def _incomplete(generated: Generated) -> ToolkitError:
-    return ToolkitError(
-        f"nothing written: {'; '.join(map(str, generated.missing))}",
-        identifier="GEN-INCOMPLETE",
-        hint="mend that, or leave out --strict",
-    )
+def _saved(
+    found: Mapping[str, Generated], file: str, form: str, state: str, wanted: Options
+) -> Iterator[str]:
+    """Save the spec, and beside it those of one kind of GPU; say so of each."""
+    path, ending = os.path.splitext(files.place(file, form)[0])
+    for kind, one in found.items():
+        beside = f"{path}.{kind}{ending}" if kind else file
+        yield _done(files.save(one, beside, form=form, state=state).spec, one, wanted)
+
+
+def _check_complete(generated: Generated) -> None:
+    if generated.missing:
+        raise ToolkitError(
+            f"nothing written: {'; '.join(map(str, generated.missing))}",
+            identifier="GEN-INCOMPLETE",
+            hint="mend that, or leave out --strict",
+        )
 
 
 def _done(file: str, generated: Generated, wanted: Options) -> str:
@@ -215,7 +236,9 @@ def _done(file: str, generated: Generated, wanted: Options) -> str:
 
 def _notes(generated: Generated, wanted: Options, *, explain_missing: bool) -> tuple[str, ...]:
     optional = generated.explain_missing if explain_missing else ()
+    chosen = wanted.mode == table.AUTO and generated.mode != "nvml"
     return (
+        *((f"mode {generated.mode}: {generated.reason}",) if chosen else ()),
         *generated.notes,
         *(f"missing: {one}" for one in generated.missing),
         *(f"not there, not required: {one}" for one in optional),

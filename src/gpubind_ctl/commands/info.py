@@ -15,7 +15,7 @@ from gpubind_cdi.modes.mode import Host, Options
 from gpubind_cdi.simulated import Simulated
 
 from gpubind.root import Root
-from gpubind_ctl import options, sources
+from gpubind_ctl import options, roots, sources
 from gpubind_ctl.answer import Answer
 from gpubind_ctl.simulate import note
 
@@ -38,16 +38,14 @@ def command(as_json: bool, driver_root: str, dev_root: str | None) -> Answer:  #
 
     Exit status 3: some GPUs could not be read; they are named.
     """
-    with Root(driver_root) as root, Root(dev_root or driver_root) as nodes:
-        source = sources.of(root)
-        if drivers.holds_system(root):
-            facts = _facts(source, root, nodes, root)
-        else:
-            with Root("/") as system:
-                facts = _facts(source, root, nodes, system)
-    notes = tuple(f"GPU {fault['index']}: {fault['message']}" for fault in facts["faults"])
+    places = roots.of(driver_root, dev_root)
+    with Root(places.driver) as root, Root(places.dev) as nodes, Root("/") as here:
+        source = sources.of(root, (), nodes)
+        system = next((one for one in (root, nodes) if drivers.holds_system(one)), here)
+        facts = _facts(source, root, nodes, system)
+    faults = tuple(f"GPU {fault['index']}: {fault['message']}" for fault in facts["faults"])
     text = json.dumps(facts, indent=2) + "\n" if as_json else _text(facts)
-    return Answer(text=text, notes=notes, status=3 if notes else 0)
+    return Answer(text=text, notes=(*places.notes, *faults), status=3 if faults else 0)
 
 
 def _facts(source: GpuSource, root: Root, nodes: Root, system: Root) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpubind_ctl.simulate import elf
@@ -27,15 +28,40 @@ MERGED = (
     Link(path="/sbin", target="usr/sbin"),
     Link(path="/var/run", target="/run"),
     Folder(path="/usr/bin"),
+    Folder(path="/usr/lib"),
     Folder(path="/usr/lib64"),
     Folder(path="/usr/sbin"),
     Folder(path="/run"),
 )
 
 
+# Where a driver in a folder of its own has what is below these folders otherwise.
+MOVED = (
+    *((folder, "/lib64") for folder in FOLDERS.values()),
+    ("/usr/bin", "/bin"),
+    ("/usr/lib/firmware", "/firmware"),
+    ("/usr/share/vulkan", "/vulkan"),
+    ("/usr/share", "/share"),
+    ("/etc", "/etc"),
+)
+
+
 def plan(profile: Profile) -> Iterator[Entry]:
     """Give all that the packages of `profile` install."""
     yield from MERGED
+    for entry in _installed(profile):
+        yield replace(entry, path=_moved(entry.path, profile.prefix)) if profile.prefix else entry
+
+
+def _moved(path: str, prefix: str) -> str:
+    """Give where a driver with a prefix has a file; a socket stays where its daemon listens."""
+    for folder, place in MOVED:
+        if path.startswith(f"{folder}/"):
+            return f"{prefix}{place}{path.removeprefix(folder)}"
+    return path
+
+
+def _installed(profile: Profile) -> Iterator[Entry]:
     machines = (profile.machine, *((Machine.I386,) if profile.i386 else ()))
     for machine in machines:
         for library in profile.files.libraries:

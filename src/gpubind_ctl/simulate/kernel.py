@@ -156,7 +156,8 @@ def _sys(profile: Profile) -> Iterator[Entry]:
         for prefix, minor in (("card", gpu.hardware.card), ("renderD", gpu.hardware.render)):
             yield _text(f"{folder}/drm/{prefix}{minor}/dev", f"{DRM_MAJOR}:{minor}\n")
     yield _text("/sys/module/nvidia/version", f"{profile.version}\n")
-    yield _text("/sys/module/firmware_class/parameters/path", "\n")
+    firmware = f"{profile.prefix}/firmware" if profile.prefix else ""
+    yield _text("/sys/module/firmware_class/parameters/path", f"{firmware}\n")
 
 
 def _nodes(profile: Profile, major: int) -> Iterator[Entry]:

@@ -86,6 +86,7 @@ class Files:
 class Profile:
     """A machine; `built` is its driver's date, ISO 8601 in UTC, `i386` adds 32-bit files.
 
+    A driver with a `prefix` is in a folder of its own, as Google's COS has it.
     `switches` counts its NVSwitches, `storage_nodes` the nodes of GPUDirect Storage, `adapters`
     those of InfiniBand, `imex_channels` the channels to GPUs of other machines. `platform` is
     empty for a machine with a PCI bus, else one of `embedded`, which has `nodes`; `listings` are
@@ -95,6 +96,7 @@ class Profile:
     name: str
     summary: str
     machine: Machine
+    prefix: str
     version: str
     cuda: str
     built: str
@@ -136,6 +138,7 @@ def load(name: str) -> Profile:
         name=name,
         summary=document["summary"],
         machine=Machine(document["machine"]),
+        prefix=document.get("prefix", ""),
         version=driver["version"],
         cuda=driver["cuda"],
         built=driver["built"],
