@@ -62,6 +62,11 @@ def removed(text: str, path: Sequence[str], name: str) -> str:
     return _first(wanted, [*_edited(text, path, None)], path, name)
 
 
+def written(value: Any) -> str:
+    """Give a value as TOML has it, on one line."""
+    return str(tomlkit.item(value).as_string())
+
+
 def _first(wanted: dict[str, Any], texts: Sequence[str], path: Sequence[str], name: str) -> str:
     """Give the first text that means what is wanted."""
     for text in texts:

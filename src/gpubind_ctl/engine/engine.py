@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from gpubind import paths
 from gpubind.errors import ToolkitError, UsageError
@@ -53,7 +53,9 @@ class Wants:
     `default`: our runtime as the default one; False gives the former default back. `config`,
     `drop_in`, `executable`: empty for what the engine's own search finds; no drop-in is asked for
     by `drop_in=None`. `source` is `file` or `command`. `sweep`: old hook files may be removed too.
-    `former` is what the journal holds of this runtime; `default=False` needs it.
+    `former` is what the journal holds of this runtime; `default=False` needs it. `layout` is the
+    kind of installation, empty where it shall be found out. `annotations`: prefixes of those that
+    name CDI devices.
     """
 
     name: str = "nvidia"
@@ -69,6 +71,8 @@ class Wants:
     hook_file: str = ""
     sweep: bool = False
     former: Former = field(default_factory=dict)
+    layout: str = ""
+    annotations: tuple[str, ...] = ("cdi.k8s.io/",)
 
     def __post_init__(self) -> None:
         """Refuse names that could not stand in a file. Raises UsageError."""
@@ -111,7 +115,7 @@ class Target:
         """Give a file's bytes, None where it is absent or none of the target's."""
         return next((file.data for file in self.files if file.path == path), None)
 
-    def after(self, edits: Iterable[Edit]) -> Target:
+    def after(self, edits: Iterable[Edit]) -> Self:
         """Give the target as it is when the edits are done; files that are new come last."""
         new = {edit.path: edit.after for edit in edits}
         known = {file.path for file in self.files}
