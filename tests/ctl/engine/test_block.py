@@ -21,14 +21,13 @@ def test_any_change_is_given_back_byte_for_byte(
     last: bool,  # noqa: FBT001 - hypothesis gives it by position
 ) -> None:
     close = end if last else ""
-    before = end.join(old) + close if old else ""
-    after = end.join([*new, "z = 1"]) + close
+    before = end.join(["k = 1", *old]) + close
+    after = end.join(["k = 1", *new, "z = 1"]) + close
     change = block.hunk(before, after)
     assert change is not None
     text = block.added(after, "n", ["[x]"], [change])
     back, left = block.removed(text, "n")
-    if old:
-        assert (back.rstrip("\r\n"), left) == (before.rstrip("\r\n"), ())
+    assert (back.rstrip("\r\n"), left) == (before.rstrip("\r\n"), ())
 
 
 @pytest.mark.parametrize("text", ["", "a = 1\n", "a = 1", "a = 1\r\n", "\n\n", "a = 1\r\nb = 2"])
