@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 
-ANSWER_LIMIT = 4 << 20
+LINE_LIMIT = 1 << 20
 PREAMBLE = (
     "import sys; sys.path[:] = sys.argv[1:]; import resource, signal; signal.alarm({limit}); "
     "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); "
@@ -27,19 +27,19 @@ _left: list[int] = []  # processes that even a kill did not end in time
 class Child:
     """A process under way and the pipe it speaks into."""
 
-    __slots__ = ("_heard", "_size", "pid", "pipe")
+    __slots__ = ("_heard", "_how", "pid", "pipe")
 
     def __init__(self, pid: int, pipe: int) -> None:
         self.pid = pid
         self.pipe = pipe
         self._heard = b""
-        self._size = 0
+        self._how: str | None = None
 
     def line(self, deadline: float) -> bytes:
         """Give the next line, b"" where none comes any more; what ends in mid-line is no line.
 
-        Raises TimeoutError where none came before `deadline`, a time.monotonic(), or more than
-        ANSWER_LIMIT in all.
+        Raises TimeoutError where none came before `deadline`, a time.monotonic(). A process whose
+        line is longer than LINE_LIMIT is killed.
         """
         poll = select.poll()
         poll.register(self.pipe, select.POLLIN)
@@ -50,24 +50,33 @@ class Child:
             if not part:
                 return b""
             self._heard += part
-            self._size += len(part)
-            if self._size > ANSWER_LIMIT:
-                raise TimeoutError
+            if len(self._heard) > LINE_LIMIT:
+                self.kill()
+                return b""
         first, _, self._heard = self._heard.partition(b"\n")
         return first + b"\n"
 
     def kill(self) -> None:
         """End the process; `ended` waits for it."""
-        os.kill(self.pid, signal.SIGKILL)
+        if self._how is None:  # else the number may be another's by now
+            os.kill(self.pid, signal.SIGKILL)
 
-    def ended(self, until: float = 0.0) -> str:
-        """Stop listening, wait for the end, and say how it was: `signal 6`, `status 1` or nothing.
+    def ended(self, *, listening: bool = False) -> str:
+        """Wait for the end and say how it was: `signal 6`, `status 1` or nothing.
 
-        A process that takes longer than PATIENCE, and than `until`, is killed. One that even that
-        does not end is reaped by a later `start`, or by init.
+        The pipe is closed first, unless somebody is still `listening` to it. A process that takes
+        longer than PATIENCE is killed. One that even that does not end is reaped by a later
+        `start`, or by init.
         """
-        os.close(self.pipe)
-        status = _reaped(self.pid, max(until, time.monotonic() + PATIENCE))
+        if not listening and self.pipe >= 0:
+            os.close(self.pipe)
+            self.pipe = -1
+        if self._how is None:
+            self._how = self._end()
+        return self._how
+
+    def _end(self) -> str:
+        status = _reaped(self.pid, time.monotonic() + PATIENCE)
         if status is None:
             self.kill()
             status = _reaped(self.pid, time.monotonic() + PATIENCE)

@@ -47,13 +47,16 @@ class GpuEvents(Protocol):
     """Whoever tells what happens to the GPUs, one watcher each."""
 
     def fileno(self) -> int:
-        """Give a descriptor for poll(2), readable where `wait` would not wait."""
+        """Give a descriptor for poll(2), readable where `wait` would not wait.
+
+        It can be another after each call of `wait`.
+        """
 
     def wait(self, timeout_s: float) -> Sequence[Event]:
         """Give what happened since the last call, at once where something did.
 
         Else the first within `timeout_s` seconds; () where nothing happens. Raises ToolkitError
-        where the source can tell no more: DRV-EVENTS, or as for `nvml.Nvml`. It says so each time,
+        where the source can tell no more: DRV-EVENTS, or what NVML said. It says so each time,
         without waiting; begin anew, not at once.
         """
 

@@ -188,10 +188,11 @@ def _unique(name: str, things: Sequence[gpu.Gpu | gpu.Mig], attributes: Sequence
             seen.add(value)
 
 
+mig_uuid = _uuid("MIG-")
 _small = fields.number(0, (1 << 20) - 1)  # the kernel's largest minor number
 _INSTANCE: dict[str, tuple[str, Reader[Any]]] = {
     "index": ("index", _small),
-    "uuid": ("uuid", _uuid("MIG-")),
+    "uuid": ("uuid", mig_uuid),
     "gi": ("gi", _small),
     "ci": ("ci", _small),
     "profile": ("profile", _word),

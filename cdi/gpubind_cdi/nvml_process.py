@@ -12,7 +12,7 @@ from gpubind_cdi import asking, child, driver, fields, inventory, nvml
 from gpubind_cdi.lookup import library
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 PROGRAM = "from gpubind_cdi import nvml; nvml.answer({only})"
 TIMEOUT = 30.0  # seconds; a node with 16 GPUs and no persistence daemon takes some ten
@@ -49,21 +49,19 @@ class Driver(NamedTuple):
         return f"{self.library}, {module}"
 
 
-def source(
-    root: Root, search_paths: Sequence[str] = (), limit_s: float | None = None
-) -> inventory.Source:
+def source(root: Root, search_paths: Sequence[str] = ()) -> inventory.Source:
     """Give the GPUs that the NVML library in a driver root reports.
 
     The process starts now, so that it works while this one goes on; the first question waits for
-    it, `limit_s` seconds at most. Both raise ToolkitError: DRV-NOT-FOUND where the root has no such
+    it, `limit` seconds at most. Both raise ToolkitError: DRV-NOT-FOUND where the root has no such
     library, DRV-ARCH where it is for another machine, DRV-NOT-LOADED, DRV-MISMATCH,
     DRV-NO-PERMISSION and DRV-NVML as NVML says, DRV-TIMEOUT and DRV-CRASH where it said nothing.
     """
-    limit = limit_of(os.environ) if limit_s is None else limit_s
-    fd, found = _library(root, search_paths)
+    limit_s = limit()
+    fd, found = library_in(root, search_paths)
 
     def start(only: int | None) -> child.Child:
-        return child.start(PROGRAM.format(only=only), fd, nvml.LIBRARY_FD, limit)
+        return child.start(PROGRAM.format(only=only), fd, nvml.LIBRARY_FD, limit_s)
 
     try:
         first = start(None)
@@ -73,32 +71,35 @@ def source(
 
     def look() -> inventory.Inventory:
         try:
-            answer = asking.ask(first, start, limit)
+            answer = asking.ask(first, start, limit_s)
         finally:
             os.close(fd)
-        return judged(answer, Driver(root.outer(found.path), _module(root)))
+        return judged(answer, found)
 
     return inventory.Source(look)
 
 
-def limit_of(environment: Mapping[str, str]) -> float:
+def limit() -> float:
     """Give how long NVML may take, in seconds. Raises UsageError for a variable that is none."""
-    said = environment.get(VARIABLE, "")
+    said = os.environ.get(VARIABLE, "")
     try:
-        limit = float(said or TIMEOUT)
+        seconds = float(said or TIMEOUT)
     except ValueError:
-        limit = 0.0
-    if not 0.1 <= limit <= 600.0:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 600.0:
         raise UsageError(
             f"{VARIABLE} is {fields.quoted(said)}",
             identifier="USE-TIMEOUT",
             hint="give seconds from 0.1 to 600",
         )
-    return limit
+    return seconds
 
 
-def _library(root: Root, search_paths: Sequence[str]) -> tuple[int, library.Library]:
-    """Give a descriptor of the root's NVML library for this machine, and what it is."""
+def library_in(root: Root, search_paths: Sequence[str] = ()) -> tuple[int, Driver]:
+    """Give a descriptor of the root's NVML library for this machine, and what it is.
+
+    Raises ToolkitError DRV-NOT-FOUND where there is none, DRV-ARCH where it is for another machine.
+    """
     machine = driver.NATIVE.get(os.uname().machine)
     folders = library.folders(root, search_paths)
     refused = ""
@@ -109,7 +110,7 @@ def _library(root: Root, search_paths: Sequence[str]) -> tuple[int, library.Libr
             what = found.machine or "another machine"
             refused = refused or f"{root.outer(found.path)} is {found.soname} for {what}"
         else:
-            return root.open(found.path), found
+            return root.open(found.path), Driver(root.outer(found.path), _module(root))
     if refused:
         raise ToolkitError(
             f"NVML can't be used: {refused}",
@@ -122,6 +123,13 @@ def _library(root: Root, search_paths: Sequence[str]) -> tuple[int, library.Libr
         identifier="DRV-NOT-FOUND",
         hint="install the driver there, or give its place with --driver-root",
     )
+
+
+def driver_in(root: Root) -> Driver:
+    """Give the driver of a simulated node, on whatever machine that is read."""
+    found = library.libraries(root, library.folders(root), lambda name: name == nvml.SONAME)
+    places = [one.path for one in found if isinstance(one, library.Library)]
+    return Driver(root.outer(places[0] if places else f"/{nvml.SONAME}"), _module(root))
 
 
 def _module(root: Root) -> str:

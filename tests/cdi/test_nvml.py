@@ -276,11 +276,14 @@ def test_what_the_child_tells_is_an_error_with_the_next_step(
 
 
 @pytest.mark.parametrize("said", ["0", "-1", "601", "nan", "soon", "30s"])
-def test_a_time_limit_that_is_none_is_refused(said: str) -> None:
+def test_a_time_limit_that_is_none_is_refused(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUBIND_NVML_TIMEOUT", said)
     with pytest.raises(UsageError, match=r"GPUBIND_NVML_TIMEOUT is .* \[USE-TIMEOUT\]"):
-        nvml_process.limit_of({"GPUBIND_NVML_TIMEOUT": said})
+        nvml_process.limit()
 
 
-def test_the_time_limit_can_be_set() -> None:
-    limits = [nvml_process.limit_of({"GPUBIND_NVML_TIMEOUT": said}) for said in ("", "2.5")]
-    assert limits == [30.0, 2.5]
+def test_the_time_limit_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUBIND_NVML_TIMEOUT", "2.5")
+    assert nvml_process.limit() == 2.5
+    monkeypatch.delenv("GPUBIND_NVML_TIMEOUT")
+    assert nvml_process.limit() == 30.0
