@@ -21,6 +21,7 @@ is longer than a path may be, and the work is bounded by the file's size. Entrie
 from __future__ import annotations
 
 import struct
+import sys
 
 from gpubind.errors import DocumentError
 
@@ -70,20 +71,25 @@ class Cache:
         """
         fields = numbers(self.table)
         old = numbers(self.old or b"")
-        offsets = [*fields[1::6], *fields[2::6], *old[1::3], *old[2::3], *more]
-        for tag, _, data in self.sections:
-            offsets += numbers(data) if tag == _HWCAPS else ()
-        if not offsets:
+        hwcaps = [numbers(data) for tag, _, data in self.sections if tag == _HWCAPS]
+        parts = (fields[1::6], fields[2::6], old[1::3], old[2::3], *hwcaps, [*more])
+        parts = tuple(part for part in parts if len(part))
+        if not parts:
             return self.base
-        end = self.text.find(b"\0", max(offsets)) + 1
-        if min(offsets) < self.base or not end:
+        end = self.text.find(b"\0", max(map(max, parts))) + 1
+        if min(map(min, parts)) < self.base or not end:
             raise _damaged("a name does not lie among the names")
         return end
 
 
-def numbers(data: bytes) -> list[int]:
-    """Give the 32-bit numbers in `data`: six for each entry of a table."""
-    return list(struct.unpack(f"<{len(data) // 4}I", data))
+def numbers(data: bytes) -> Sequence[int]:
+    """Give the 32-bit numbers in `data`: six for each entry of a table.
+
+    A view where the machine has the file's byte order: nothing is copied.
+    """
+    if sys.byteorder == "little":
+        return memoryview(data).cast("I")
+    return struct.unpack(f"<{len(data) // 4}I", data)
 
 
 def strings(text: bytes, offsets: Iterable[int]) -> Iterator[bytes]:
@@ -133,7 +139,7 @@ def _parse_old(cache: bytes) -> Cache:
         parts = _parse_new(cache, start)
         # An ldconfig that meets hwcap folders leaves garbage in old offsets. No glibc since 2.2
         # reads them where there is a new table, so an unsound old table is left out, not refused.
-        offsets = fields[1::3] + fields[2::3]
+        offsets = [*fields[1::3], *fields[2::3]]
         sound = not offsets or (parts.base <= min(offsets) and max(offsets) < len(parts.text))
         parts.old = old if sound and start == end else None
         return parts
