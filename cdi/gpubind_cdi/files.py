@@ -107,6 +107,20 @@ def put(path: str, data: bytes) -> None:
         os.close(fd)
 
 
+def withdraw(path: str) -> None:
+    """Remove a file, durably; none there is as good. Raises OSError."""
+    folder, base = os.path.split(path)
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        _remove(fd, base)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _holds(path: str, data: bytes) -> bool:
     """Tell whether a file is as `put` would leave it."""
     try:

@@ -102,6 +102,11 @@ def taken(
     return {kind: {path: look(path) for path in paths[kind]} for kind, look in KINDS.items()}
 
 
+def again(signs: Mapping[str, Mapping[str, Any]]) -> Signs:
+    """Give the same signs as they are now."""
+    return {kind: {path: KINDS[kind](path) for path in signs[kind]} for kind in signs}
+
+
 def difference(signs: Mapping[str, Mapping[str, Any]]) -> str:
     """Give the host path of a sign that is another now, empty where all are as they were."""
     for kind, look in KINDS.items():

@@ -7,6 +7,9 @@ ETC = "/etc/gpubind"
 STATE = "/run/gpubind"
 """Folder of what is derived and may vanish at boot: compiled specs, sidecars, locks."""
 
+LASTING = "/var/lib/gpubind"
+"""Folder of what must outlive a boot: receipts of files we wrote, what there was before them."""
+
 LIB = "/usr/lib/gpubind"
 """Folder of the start-path code."""
 

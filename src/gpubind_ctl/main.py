@@ -66,6 +66,7 @@ CDI = Lazy(
         "validate": f"{_COMMANDS}.cdi_validate:command",
         "transform": "gpubind_ctl.main:TRANSFORM",
         "compile": f"{_COMMANDS}.cdi_compile:command",
+        "refresh": f"{_COMMANDS}.cdi_refresh:command",
     },
     help="Write, check and change CDI specs.",
 )
@@ -117,9 +118,12 @@ def main() -> None:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run one command line, print its answer, and give the exit status."""
+    """Run one command line, print its answer, and give the exit status.
+
+    A command that takes long has a function as `obj` that tells a line at once.
+    """
     try:
-        with GPUBIND.make_context("gpubind", list(words)) as context:
+        with GPUBIND.make_context("gpubind", list(words), obj=_tell) as context:
             answer: Answer = GPUBIND.invoke(context)
             sys.stdout.write(answer.text)
             sys.stdout.flush()

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a refresh is about: one spec file, and the host it describes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpubind_cdi import driver
+
+from gpubind.root import Root
+from gpubind_ctl import roots, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gpubind_cdi.gpu import GpuSource
+    from gpubind_cdi.modes.mode import Options
+
+OUTPUT = "/var/run/cdi/nvidia.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One spec file, the options it is generated with, and where the driver is.
+
+    `output` is absolute and ends as engines want it. Sidecar, lock and record lie under `state`,
+    what must outlive a boot under `lasting`. With `strict` a spec without something required is
+    none. `source` says which GPUs a driver root has.
+    """
+
+    options: Options
+    driver_root: str
+    dev_root: str | None
+    output: str
+    form: str
+    state: str
+    lasting: str
+    strict: bool = False
+    source: Callable[[Root, Sequence[str], Root], GpuSource] = sources.of
+
+    def asked(self) -> dict[str, Any]:
+        """Give what the spec depends on besides the host, as JSON has it."""
+        asked: dict[str, Any] = dataclasses.asdict(self.options)
+        roots = {"driver_root": self.driver_root, "dev_root": self.dev_root, "form": self.form}
+        plain = {name: _plain(value) for name, value in asked.items()}
+        return {**plain, **roots}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roots:
+    """The driver root, the folder above /dev, and that above /proc and /sys, all open."""
+
+    driver: Root
+    nodes: Root
+    system: Root
+
+
+@contextlib.contextmanager
+def opened(driver_root: str, dev_root: str | None) -> Iterator[Roots]:
+    """Open the roots of a host, found as `roots.of` does. Raises OSError for no such folder."""
+    places = roots.of(driver_root, dev_root)
+    with Root(places.driver) as root, Root(places.dev) as nodes, Root("/") as host:
+        system = next((one for one in (root, nodes) if driver.holds_system(one)), host)
+        yield Roots(driver=root, nodes=nodes, system=system)
