@@ -36,18 +36,12 @@ def put(
     place = os.path.realpath(path)
     folder, base = os.path.split(place)
     try:
-        old = os.stat(place)
-    except FileNotFoundError:
-        old = None
-    if old is not None and not stat.S_ISREG(old.st_mode):
-        raise OSError(errno.EINVAL, "is not a regular file", path)
-    os.makedirs(folder, 0o755, exist_ok=True)
-    temporary = os.path.join(
-        scratch or folder, f"{_stem(base)}{os.getpid()}.{os.urandom(6).hex()}.tmp"
-    )
-    try:
+        there = _is_there(place)
+        os.makedirs(folder, 0o755, exist_ok=True)
+        name = f"{_stem(base)}{os.getpid()}.{os.urandom(6).hex()}.tmp"
+        temporary = os.path.join(scratch or folder, name)
         try:
-            _write(temporary, data, place if old else "", mode)
+            _write(temporary, data, place if there else "", mode)
             ready()
             os.rename(temporary, place)
         except BaseException:
@@ -58,6 +52,17 @@ def put(
     except OSError as error:
         error.filename, error.filename2 = path, None
         raise
+
+
+def _is_there(place: str) -> bool:
+    """Tell whether there is a file. Raises OSError for what is something else."""
+    try:
+        mode = os.stat(place).st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is not a regular file", place)
+    return True
 
 
 def remove(path: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIST = "tests/rules/hostile_rows.txt"
-# Other rows are of other parts: C.1 to 37 of engines' files, from 72 on of specs, drivers, systems.
+# Other rows are of other parts: C.30 to 34 of TOML files, from 72 on of specs, drivers, systems.
 FLAWS = tuple(f"A.{number}" for number in range(2, 9))
 FOUND = (
     *("2018-15664", "2019-5736", "2019-14271", "2019-19921", "2021-30465", "2022-0811"),
@@ -23,7 +23,7 @@ FOUND = (
     *("2026-41579", "2026-88264"),
 )
 HAZARDS = 20
-NUMBERS = tuple(f"C.{number}" for number in range(38, 72))
+NUMBERS = tuple(f"C.{number}" for number in (*range(1, 30), *range(35, 72)))
 
 
 def rows(root: str) -> dict[str, list[str]]:
@@ -77,7 +77,7 @@ def test_a_row_without_test_and_a_test_without_function_are_seen(tmp_path: Path)
             *(f"{row} x\n    a.py::test_it" for row in FLAWS),
             *(f"A.9/{number} x\n    out: a reason" for number in FOUND),
             *(f"A.10/{number}\n    a.py::test_it" for number in range(HAZARDS - 1)),
-            *(f"{row} x\n    a.py::test_it" for row in NUMBERS[2:]),
+            *(f"{row} x\n    a.py::test_it" for row in NUMBERS if row not in ("C.38", "C.39")),
             *("C.38 y", "A.10/x y", "    a.py::helper", "    b.py::test_it"),
         ]
     )

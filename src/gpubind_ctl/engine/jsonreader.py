@@ -188,7 +188,7 @@ class _Reader:
             kind = "escape" if self.is_at(end, "\\") else "control character"
             if end == len(self.text):
                 raise self.unexpected(end, "the end of a text in quotes")
-            raise wrong(self.name, self.text, end, f"a {kind} that JSON does not know")
+            raise wrong(self.name, self.text, end, f"JSON has no such {kind} in a text")
         value: str = json.loads(self.text[start : end + 1])
         if _SURROGATE.search(value):
             raise wrong(self.name, self.text, start, "half of a surrogate pair")
