@@ -61,23 +61,23 @@ class Host:
         (self.place / "cdi").mkdir(exist_ok=True)
         (self.place / f"cdi/{kind.replace('/', '-')}.json").write_text(json.dumps(spec))
 
-    def began(self, devices: str, name: str = "bundle") -> subprocess.Popen[str]:
-        """Begin to create a container that asks for these devices."""
+    def began(self, devices: str, name: str = "bundle", *env: str) -> subprocess.Popen[str]:
+        """Begin to create a container that asks for these devices; `env` are more variables."""
         bundle = self.place / name
         shutil.rmtree(bundle, ignore_errors=True)
         (bundle / "rootfs").mkdir(parents=True)
         document = {
             "ociVersion": "1.0.2",
-            "process": {"env": [f"{VARIABLE}={devices}"]},
+            "process": {"env": [f"{VARIABLE}={devices}", *env]},
             "root": {"path": "rootfs"},
         }
         (bundle / "config.json").write_text(json.dumps(document))
         words = [f"{self.place}/bin/gpubind-runtime", "create", "--bundle", str(bundle), name]
         return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={})
 
-    def start(self, devices: str) -> tuple[int, str]:
+    def start(self, devices: str, *env: str) -> tuple[int, str]:
         """Create a container; give exit status and messages."""
-        begun = self.began(devices)
+        begun = self.began(devices, "bundle", *env)
         said = begun.communicate(timeout=60)[1]
         return begun.returncode, said
 
@@ -89,6 +89,11 @@ class Host:
         found = (self.config(name).get("linux") or {}).get("devices") or []
         paths = [node["path"].removeprefix("/dev/nvidia") for node in found]
         return sorted(path for path in paths if path.isdigit())
+
+    def paths(self) -> list[str]:
+        """Give all device nodes that a container got."""
+        found = (self.config().get("linux") or {}).get("devices") or []
+        return [node["path"] for node in found]
 
     def sources(self) -> list[str]:
         return [mount["source"] for mount in self.config().get("mounts", ())]

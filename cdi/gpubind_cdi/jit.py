@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gpubind_cdi.modes.mode import Options
     from gpubind_cdi.signs import Signs
 
-CONTROL = "/dev/nvidiactl"
+CONTROL = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg")  # a driver's, a Tegra's, WSL2's
 VENDOR, CLASS = jit.KIND.split("/")
 
 
@@ -36,7 +36,7 @@ def document(
     config_files: Iterable[str] = (),
     clock: Callable[[], int] = time.time_ns,
 ) -> dict[str, Any]:
-    """Give what `jit.json` holds: the spec, and the signs of what it depends on.
+    """Give what a start reads: the spec, and the signs of what it depends on.
 
     `config_files` are those the options come from, `clock` gives the time, in ns. Raises
     ToolkitError as `generate.generate` and `signs.settled` do.
@@ -53,17 +53,18 @@ def document(
     return _described(generated, driver_root, taken)
 
 
-def write(state: str, facts: dict[str, Any]) -> None:
-    """Put the document where starts look for it, whole or not at all."""
-    facts["specs"][0]["path"] = f"{state}/{jit.FILE}"
+def write(state: str, facts: dict[str, Any], kind: str = jit.JIT) -> None:
+    """Put the document where starts look for it, whole or not at all; `kind` as in `jit`."""
+    facts["specs"][0]["path"] = f"{state}/{kind}.json"
     compiler.make_folder(state)
-    compiler.put(state, jit.FILE, facts)
+    compiler.put(state, f"{kind}.json", facts)
 
 
 def _dev_root(driver_root: str) -> str:
     """Give where the device nodes are: in the driver root if it has some, else on the host."""
     with Root(driver_root) as root:
-        return driver_root if root.exists(CONTROL) or not os.path.exists(CONTROL) else "/"
+        own = any(map(root.exists, CONTROL))
+        return driver_root if own or not any(map(os.path.exists, CONTROL)) else "/"
 
 
 def _described(generated: Generated, driver_root: str, taken: Signs) -> dict[str, Any]:

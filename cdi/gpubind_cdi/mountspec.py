@@ -44,7 +44,8 @@ class Entry:
 class Lists:
     """The lines of several lists, what of them can't be used, and the files that were read.
 
-    `inputs` are the files as `Found` has them: host path, mtime in ns, size.
+    `inputs` are the files as `Found` has them: host path, mtime in ns, size; zeros for one that
+    can't be read.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -80,6 +81,7 @@ def read(root: Root, wanted: Sequence[str]) -> Lists:
             data = root.read(name, MAX_SIZE)
         except OSError as error:
             missing.append(_skipped(host, (error.strerror or "can't be read").lower()))
+            inputs.append((host, 0, 0))
             continue
         inputs.append((host, status.st_mtime_ns, status.st_size))
         good, bad = parse(data, host)

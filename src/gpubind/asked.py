@@ -24,7 +24,8 @@ from gpubind.request import (
 DEFAULT_CAPABILITIES = ("compute", "utility")
 REQUIRE = "NVIDIA_REQUIRE_"
 REQUIRE_CUDA = "NVIDIA_REQUIRE_CUDA"
-NO_REQUIREMENT = "NVIDIA_REQUIRE_JETPACK"  # says which files mode csv takes
+NO_REQUIREMENT = "NVIDIA_REQUIRE_JETPACK"  # says which of a Tegra's lists of files are wanted
+ALL_LISTS = "csv-mounts=all"
 DISABLE_VARIABLE = "NVIDIA_DISABLE_REQUIRE"
 IMEX_VARIABLE = "NVIDIA_IMEX_CHANNELS"
 CHANNELS = 2048  # what the driver numbers at most
@@ -66,6 +67,7 @@ def of(document: Spec, env: list[str], settings: Config) -> Request:
     if devices != ("none",):
         _features(document, known, settings, given)
     _requirements(known, settings, given)
+    given.all_lists = known.get(NO_REQUIREMENT, "").strip() == ALL_LISTS
     return given
 
 

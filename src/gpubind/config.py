@@ -32,6 +32,8 @@ DEFAULT_KIND = "nvidia-container-runtime.modes.cdi.default-kind"
 SPEC_DIRS = "nvidia-container-runtime.modes.cdi.spec-dirs"
 JIT_DISABLED_HOOKS = "nvidia-container-runtime.modes.jit-cdi.nvcdi-disable-hooks"
 JIT_FEATURES = "nvidia-container-runtime.modes.jit-cdi.nvcdi-feature-flags"
+CSV_COMPAT = "nvidia-container-runtime.modes.csv.compat-container-root"
+CSV_LISTS = "nvidia-container-runtime.modes.csv.mount-spec-path"
 HOOK_PATH = "nvidia-container-runtime-hook.path"
 LDCONFIG_ALLOWED = "features.allow-ldconfig-from-container"
 IGNORE_IMEX = "features.ignore-imex-channel-requests"
@@ -64,10 +66,8 @@ DEFAULTS: dict[str, object] = {
     PREFIXES: ["cdi.k8s.io/"],
     DEFAULT_KIND: "nvidia.com/gpu",
     SPEC_DIRS: ["/etc/cdi", "/var/run/cdi"],
-    "nvidia-container-runtime.modes.csv.compat-container-root": "",
-    "nvidia-container-runtime.modes.csv.mount-spec-path": (
-        "/etc/nvidia-container-runtime/host-files-for-container.d"
-    ),
+    CSV_COMPAT: "",
+    CSV_LISTS: ("/etc/nvidia-container-runtime/host-files-for-container.d"),
     JIT_DISABLED_HOOKS: [],
     JIT_FEATURES: [],
     COMPAT_MODE: "ldconfig",

@@ -37,9 +37,12 @@ if TYPE_CHECKING:
 
     Chosen = list[tuple[CompiledSpec, list[str]]]
     Load = Callable[[Config, str], Compiled]
-    Serve = Callable[[Sequence[str], str, str, list[str]], tuple[CompiledSpec, list[str]]]
+    Serve = Callable[[Sequence[str], str, str, list[str], str], tuple[CompiledSpec, list[str]]]
 
-_DRIVER_SIGNS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg")
+_DRIVER_SIGNS = (
+    *("/proc/driver/nvidia/version", "/dev/nvidiactl"),
+    *("/dev/nvmap", "/usr/lib/wsl/lib/libcuda.so.1"),  # a Tegra's, and WSL2's where Windows has it
+)
 
 
 class Decision:
@@ -96,7 +99,8 @@ def decide(
         return decision
     decision.root = oci.root_of(spec, file)
     decision.space = userns.of(spec)
-    facts = look(spec, decision.root, decision.space, settings)
+    folders = [(found["driver"] or {}).get("compat", "") for found, _ in chosen]
+    facts = look(spec, decision.root, decision.space, settings, folders)
     for found, devices in chosen:
         for edit in modifier.edits(found, devices, wanted.capabilities):
             decision.edits.append(_fitting(edit, spec, decision))
@@ -111,7 +115,7 @@ def decide(
 def _served(wanted: Request, settings: Config, state: str, notes: list[str]) -> Chosen:
     """Give the specs of the devices and of what is asked for besides; an error names who asks."""
     try:
-        chosen = choose(wanted.devices, settings, state, notes)
+        chosen = choose(wanted.devices, settings, state, notes, all_lists=wanted.all_lists)
     except ToolkitError as error:
         if error.identifier == "REGISTRY-DEVICE":
             error.message = f"{wanted.origin}: {error.message}"
@@ -129,15 +133,18 @@ def _fitting(edit: Edits, spec: Spec, decision: Decision) -> Edits:
     return userns.with_groups(whole, spec, decision.space, decision.notes)
 
 
-def look(spec: Spec, path: str, space: userns.Space, settings: Config) -> modifier.Facts:
+def look(
+    spec: Spec, path: str, space: userns.Space, settings: Config, folders: Sequence[str] = ()
+) -> modifier.Facts:
     """Look at the image and the host for what the plan depends on.
 
-    In a user namespace the driver's own part in a container can't change a node whatever it may.
+    `folders` are where images may bring CUDA libraries besides the usual place. In a user namespace
+    the driver's own part in a container can't change a node whatever it may.
     """
     compat = modifier.is_covered(spec, modifier.COMPAT[0])
     if not compat:
         with _root(path) as root:
-            compat = any(root.exists(name) for name in modifier.COMPAT)
+            compat = any(root.exists(name) for name in (*modifier.COMPAT, *filter(None, folders)))
     modifiable = False
     always = settings.flag(config.ALWAYS_MASK)
     if not space.bind and (always or not modifier.denies_devices(spec)):
@@ -166,12 +173,15 @@ def choose(
     notes: list[str] | None = None,
     load: Load = registry.load,
     serve: Serve | None = None,
+    *,
+    all_lists: bool = False,
 ) -> Chosen:
     """Give the specs that serve the devices, each with its devices; a note on what is left out.
 
     A bare name, and one of the kind that mode jit-cdi gives its devices, is of the driver as it is
-    now where `is_live` says so. `load` and `serve` give compiled specs and the driver's, by default
-    made anew where they are stale. Raises ToolkitError for what is not there.
+    now where `is_live` says so; of a Tegra's lists of files all are read with `all_lists`. `load`
+    and `serve` give compiled specs and the driver's, by default made anew where they are stale.
+    Raises ToolkitError for what is not there.
     """
     said: list[str] = [] if notes is None else notes
     bare = [name for name in names if "=" not in name]
@@ -181,16 +191,32 @@ def choose(
     if len(own) < len(names):
         rest = [name for name in names if name not in own]
         chosen += _specified(load(settings, state), rest, settings, said)
-    if own and live and not driver_is_there(settings):
+    if own and live and not has_driver(settings):
         said.append(_driverless(bare, "", ""))
         own = [name for name in own if "=" in name]
     if own:
-        if serve is None:
-            from gpubind import jit
-
-            serve = jit.serve
-        chosen.append(serve(own, settings.text(config.DRIVER_ROOT) or "/", state, said))
+        kind = look_of(settings, all_lists=all_lists)
+        root = settings.text(config.DRIVER_ROOT) or "/"
+        chosen.append((serve or _serve)(own, root, state, said, kind))
     return chosen
+
+
+def _serve(
+    names: Sequence[str], root: str, state: str, notes: list[str], kind: str
+) -> tuple[CompiledSpec, list[str]]:
+    from gpubind import jit
+
+    return jit.serve(names, root, state, notes, look=kind)
+
+
+def look_of(settings: Config, *, all_lists: bool = False) -> str:
+    """Give which look at the driver the settings' mode takes, as `jit.kind`."""
+    from gpubind import jit
+
+    csv = settings.text(config.MODE) == "csv"
+    if all_lists and not csv:
+        all_lists = mode.is_tegra(settings.text(config.DRIVER_ROOT) or "/")
+    return jit.kind(csv=csv, all_lists=all_lists)
 
 
 def is_live(settings: Config, state: str = paths.STATE, load: Load = registry.load) -> bool:
@@ -200,20 +226,16 @@ def is_live(settings: Config, state: str = paths.STATE, load: Load = registry.lo
     """
     name = settings.text(config.MODE)
     if name != mode.AUTO or not has_driver(settings):
-        return name == "jit-cdi"
+        return name in ("jit-cdi", "csv")
     if posix.access(paths.GENERATOR, posix.X_OK):
         return True
     return not registry.of_kind(load(settings, state), settings.text(config.DEFAULT_KIND))
 
 
 def has_driver(settings: Config) -> bool:
-    """Tell whether there is a driver whose GPUs can be asked for."""
-    return driver_is_there(settings, _DRIVER_SIGNS[:2])
-
-
-def driver_is_there(settings: Config, signs: Sequence[str] = _DRIVER_SIGNS) -> bool:
     """Tell whether the operator named a driver root, or the host shows a driver."""
-    return settings.text(config.DRIVER_ROOT) not in ("", "/") or any(map(linux.exists, signs))
+    root = settings.text(config.DRIVER_ROOT)
+    return root not in ("", "/") or any(map(linux.exists, _DRIVER_SIGNS))
 
 
 def _is_own(name: str, settings: Config) -> bool:
@@ -226,7 +248,7 @@ def _specified(compiled: Compiled, names: list[str], settings: Config, notes: li
     kind = settings.text(config.DEFAULT_KIND)
     specs = registry.of_kind(compiled, kind)
     bare = [name for name in names if "=" not in name]
-    if bare and not specs and not driver_is_there(settings):
+    if bare and not specs and not has_driver(settings):
         notes.append(_driverless(bare, " and no CDI spec of kind ", kind))
         names = [name for name in names if "=" in name]
     if names == ["none"]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver as it is now, for mode jit-cdi: a spec nobody writes by hand, compiled for starts.
+"""The driver as it is now, for modes jit-cdi and csv: a spec nobody writes, compiled for starts.
 
 `gpubind cdi compile --jit` looks at the driver, asks NVML, and leaves `jit.json` with signs of all
 it saw. A start compares the signs, one stat or one small read each, and uses the spec; only where
@@ -16,7 +16,7 @@ from gpubind.errors import ToolkitError
 
 FORMAT = 1
 KIND = registry.JIT_KIND
-FILE = "jit.json"
+JIT, CSV, ALL_LISTS = "jit", "csv", "-all"
 LIMIT_S = 40.0
 """How long a start waits for the generator, which itself waits 30 s for NVML."""
 
@@ -34,6 +34,15 @@ if TYPE_CHECKING:
     from gpubind.oci.types import CompiledSpec, Edits
 
     Served = tuple[CompiledSpec, list[str]]
+
+
+def kind(*, csv: bool = False, all_lists: bool = False) -> str:
+    """Give which look at the driver is meant, which is the name of its document.
+
+    The driver is looked at as mode `auto` finds it, or by a Tegra's lists in any case; of those the
+    usual ones are read, or all.
+    """
+    return f"{CSV if csv else JIT}{ALL_LISTS if all_lists else ''}"
 
 
 def node(path: str) -> list[int] | None:
@@ -78,21 +87,23 @@ def serve(
     notes: list[str] | None = None,
     program: str = paths.GENERATOR,
     limit_s: float = LIMIT_S,
+    look: str = JIT,
 ) -> Served:
     """Give the spec of the driver in `root` and its devices of these names, qualified or bare.
 
-    Raises ToolkitError where there is none that fits, or no such device.
+    `look` is a `kind`. Raises ToolkitError where there is none that fits, or no such device.
     """
-    place = _place(root, state)
-    document = current(root, place)
+    place = _place(root, state, look)
+    document = current(root, place, look)
     if document is None:
-        document = _refreshed(root, place, program, limit_s, [] if notes is None else notes)
+        said: list[str] = [] if notes is None else notes
+        document = _refreshed(root, place, program, limit_s, said, look)
     try:
         return pick(document, wanted)
     except ToolkitError:
         if 0 <= time.time() - document["made"] < REST_S:
             raise
-        again = _looked_again(root, place, program, limit_s)
+        again = _looked_again(root, place, program, limit_s, look)
     return pick(again or document, wanted)
 
 
@@ -103,65 +114,67 @@ def pick(document: dict[str, Any], wanted: Sequence[str]) -> Served:
     return document["specs"][0], found.get(0, [])
 
 
-def current(root: str, state: str) -> dict[str, Any] | None:
+def current(root: str, state: str, look: str = JIT) -> dict[str, Any] | None:
     """Give the document of the driver in `root` where all its signs fit, else None."""
-    document = _kept(root, state)
+    document = _kept(root, state, look)
     if document is None:
         return None
-    for kind, look in SIGNS.items():
-        for path, known in document["signs"][kind].items():
-            if look(path) != known:
+    for sign, read in SIGNS.items():
+        for path, known in document["signs"][sign].items():
+            if read(path) != known:
                 return None
     return document
 
 
-def _kept(root: str, state: str) -> dict[str, Any] | None:
+def _kept(root: str, state: str, look: str) -> dict[str, Any] | None:
     """Give the document of this version for this root, whatever its signs say."""
-    document = config.trusted(f"{state}/{FILE}")
+    document = config.trusted(f"{state}/{look}.json")
     if document is None or document.get("format") != FORMAT:
         return None
     same = document.get("root") == root and document.get("generator") == f"gpubind {VERSION}"
     return document if same else None
 
 
-def _place(root: str, state: str) -> str:
+def _place(root: str, state: str, look: str) -> str:
     """Give the state folder to use: the shared one, or the caller's own where that can't write."""
     own = registry.state(state)
-    return state if own == state or current(root, state) is not None else own
+    return state if own == state or current(root, state, look) is not None else own
 
 
 def _refreshed(
-    root: str, state: str, program: str, limit_s: float, notes: list[str]
+    root: str, state: str, program: str, limit_s: float, notes: list[str], look: str
 ) -> dict[str, Any]:
     """Give a document that fits, made by the generator, or the last good one with a note."""
     from gpubind import refresh
 
     try:
-        refresh.look(root, state, program, limit_s)
+        refresh.look(root, state, program, limit_s, look)
     except ToolkitError as error:
-        kept = _last_good(root, state)
+        kept = _last_good(root, state, look)
         if kept is None or _is_answer(str(error)):
             raise
         notes.append(f"{error.message}; used what was there before that [JIT-KEPT]")
         return kept
-    document = _kept(root, state)  # as fresh as can be: a sign that moves all the time ends no wait
+    document = _kept(root, state, look)  # as fresh as can be: a sign may move all the time
     if document is None:
         raise ToolkitError(
-            f"{state}/{FILE} does not describe the driver in {root}",
+            f"{state}/{look}.json does not describe the driver in {root}",
             identifier="REGISTRY-STALE",
             hint="run 'gpubind cdi compile --jit' and see what it says",
         )
     return document
 
 
-def _looked_again(root: str, state: str, program: str, limit_s: float) -> dict[str, Any] | None:
+def _looked_again(
+    root: str, state: str, program: str, limit_s: float, look: str
+) -> dict[str, Any] | None:
     from gpubind import refresh
 
     try:
-        refresh.look(root, state, program, limit_s, fitting=True)
+        refresh.look(root, state, program, limit_s, look, fitting=True)
     except ToolkitError:
         return None  # the name's own error says more
-    return current(root, state)
+    return current(root, state, look)
 
 
 def _is_answer(message: str) -> bool:
@@ -169,12 +182,12 @@ def _is_answer(message: str) -> bool:
     return "[DRV-" in message and not any(one in message for one in _SILENT)
 
 
-def _last_good(root: str, state: str) -> dict[str, Any] | None:
+def _last_good(root: str, state: str, look: str) -> dict[str, Any] | None:
     """Give the last document while the same kernel module is loaded, numbers of nodes left out.
 
     Without them each node is looked at again, and with the mounts refused where it is gone.
     """
-    document = _kept(root, state)
+    document = _kept(root, state, look)
     if document is None:
         return None
     if any(text(path) != known for path, known in document["signs"]["texts"].items()):

@@ -26,11 +26,11 @@ class Mode:
     """What a mode does.
 
     `annotations`: CDI annotations count. `hook`: the prestart hook is put in to do the work,
-    instead of edits to the spec, and a prestart hook that is there stays. `available`: this
-    version can do it. `what` is a line for people.
+    instead of edits to the spec, and a prestart hook that is there stays. `what` is a line for
+    people.
     """
 
-    __slots__ = ("annotations", "available", "hook", "name", "what")
+    __slots__ = ("annotations", "hook", "name", "what")
 
     def __init__(
         self,
@@ -39,13 +39,11 @@ class Mode:
         *,
         annotations: bool = False,
         hook: bool = False,
-        available: bool = True,
     ) -> None:
         self.name = name
         self.what = what
         self.annotations = annotations
         self.hook = hook
-        self.available = available
 
 
 MODES = {
@@ -53,7 +51,7 @@ MODES = {
     for mode in (
         Mode("cdi", "devices of the CDI specs on this host", annotations=True),
         Mode("jit-cdi", "devices of the driver as compiled for container starts"),
-        Mode("csv", "files that Tegra's lists name", available=False),
+        Mode("csv", "what a Tegra's lists name, as compiled for container starts"),
         Mode("legacy", "the prestart hook injects, not the runtime", hook=True),
     )
 }
@@ -65,8 +63,7 @@ ANNOTATED = (AUTO, *(mode.name for mode in MODES.values() if mode.annotations))
 def decide(settings: Config, devices: Sequence[str], *, driver: bool = True) -> tuple[Mode, str]:
     """Give the mode for a container that asks for these devices, and why it is that one.
 
-    `driver` tells whether the host has one to look at. Raises ToolkitError for a mode there is not,
-    or that this version can't do.
+    `driver` tells whether the host has one to look at. Raises ToolkitError for a mode there is not.
     """
     name = settings.text(MODE)
     if name == AUTO:
@@ -79,12 +76,6 @@ def decide(settings: Config, devices: Sequence[str], *, driver: bool = True) -> 
             identifier="MODE-UNKNOWN",
             hint=f"use {AUTO}, {', '.join(MODES)}",
         )
-    if not found.available:
-        raise ToolkitError(
-            f"mode {name} is not available yet",
-            identifier="MODE-CSV",
-            hint=f"set {MODE} = 'auto' in {settings.file} and describe the devices in CDI specs",
-        )
     return found, f"{MODE} = {name!r} in {settings.file}"
 
 
@@ -93,11 +84,9 @@ def _automatic(settings: Config, *, qualified: bool, driver: bool) -> tuple[Mode
         return MODES["cdi"], "every device is a CDI name"
     if not driver:
         return MODES["cdi"], "there is no driver here to look at"
-    if not is_tegra(settings.text(DRIVER_ROOT) or "/"):
-        return MODES["jit-cdi"], "not every device is a CDI name, and this is no Tegra"
-    if MODES["csv"].available:
+    if is_tegra(settings.text(DRIVER_ROOT) or "/"):
         return MODES["csv"], "this is a Tegra"
-    return MODES["jit-cdi"], "this is a Tegra, and mode csv is not available yet"
+    return MODES["jit-cdi"], "not every device is a CDI name, and this is no Tegra"
 
 
 def is_tegra(driver_root: str) -> bool:

@@ -80,5 +80,9 @@ def _place(gpu: Gpu) -> str:
 
 
 def _held(spec: CompiledSpec, names: tuple[str, ...]) -> str:
-    """Give the device of a spec that has one of the names in any case."""
-    return next((device for device in spec["devices"] if device.lower() in names), "")
+    """Give the device of a spec that has one of the names in any case.
+
+    On WSL2 it is `all`: one node stands for every GPU there, and no other device is described.
+    """
+    found = next((device for device in spec["devices"] if device.lower() in names), "")
+    return found or ("all" if list(spec["devices"]) == ["all"] else "")

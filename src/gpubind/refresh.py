@@ -21,8 +21,8 @@ MEMORY_S = 5.0
 PARTIAL = 3
 """The generator's exit status where some GPU could not be described: the others are served."""
 
-DOES = {"compile": "compile them", "jit": "look at it"}
-ELSEWHERE = {"compile": " or run 'gpubind cdi compile' elsewhere", "jit": ""}
+DOES = ("look at it", "compile them")
+ELSEWHERE = ("", " or run 'gpubind cdi compile' elsewhere")
 _STEP_S = 0.005
 _KEPT = 1 << 16  # bytes of what the program says: its last line is told
 
@@ -72,19 +72,24 @@ def look(
     state: str = paths.STATE,
     program: str = paths.GENERATOR,
     limit_s: float = LIMIT_S,
+    kind: str = "jit",
     *,
     fitting: bool = False,
 ) -> None:
-    """Run `gpubind cdi compile --jit`, likewise for `jit.json` and the driver in `root`.
+    """Run `gpubind cdi compile --jit`, likewise for the driver in `root`; `kind` as in `jit`.
 
     With `fitting` also where that fits, unless another start had it made meanwhile.
     """
     from gpubind import jit
 
     words = [program, "cdi", "compile", "--state-dir", state, "--jit", "--driver-root", root]
-    job = Job("jit", jit.FILE, state, words, made=(0, PARTIAL))
+    if kind.startswith(jit.CSV):
+        words += ["--mode", "csv"]
+    if kind.endswith(jit.ALL_LISTS):
+        words.append("--csv-all")
+    job = Job(kind, f"{kind}.json", state, words, made=(0, PARTIAL))
     changed = f"the driver in {root} was not looked at yet or has changed,"
-    fits = (lambda: False) if fitting else (lambda: jit.current(root, state) is not None)
+    fits = (lambda: False) if fitting else (lambda: jit.current(root, state, kind) is not None)
     _once(job, fits, changed, limit_s)
 
 
@@ -92,11 +97,12 @@ def _once(job: Job, fits: Callable[[], bool], changed: str, limit_s: float) -> N
     """Do a job unless another start does it while we wait for the lock, or what is there fits."""
     before = stamp(job.file)
     program = job.words[0]
+    specs = job.name == "compile"
     if not os.access(program, os.X_OK):
         raise ToolkitError(
-            f"{changed} and {program} is not installed to {DOES[job.name]}",
+            f"{changed} and {program} is not installed to {DOES[specs]}",
             identifier="GENERATOR-ABSENT",
-            hint=f"install the gpubind package{ELSEWHERE[job.name]}",
+            hint=f"install the gpubind package{ELSEWHERE[specs]}",
         )
     try:
         os.makedirs(job.state, 0o755, exist_ok=True)

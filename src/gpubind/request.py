@@ -34,14 +34,15 @@ class Request:
     in the order asked for, each once. `capabilities` is sorted. `source` says who asked
     (`annotations`, `volume-mounts`, `swarm-resource`, `environment`), `origin` names it for
     messages, and `explicit` is whether an operator did, not just an image. `imex` are channels,
-    `features` names such as `gds`, `requirements` pairs of a variable and its expression. `notes`
-    are lines for the log, one for each request that was denied; `left` are lines for who wants an
+    `features` names such as `gds`, `requirements` pairs of a variable and its expression,
+    `all_lists` is whether of a Tegra more than the usual lists of files are wanted. `notes` are
+    lines for the log, one for each request that was denied; `left` are lines for who wants an
     explanation, about what gave way.
     """
 
     __slots__ = (
-        *("capabilities", "devices", "explicit", "features", "imex", "left", "notes", "origin"),
-        *("requirements", "source"),
+        *("all_lists", "capabilities", "devices", "explicit", "features", "imex", "left"),
+        *("notes", "origin", "requirements", "source"),
     )
 
     def __init__(self, devices: tuple[str, ...] = (), capabilities: tuple[str, ...] = ()) -> None:
@@ -53,6 +54,7 @@ class Request:
         self.imex: tuple[str, ...] = ()
         self.features: tuple[str, ...] = ()
         self.requirements: tuple[tuple[str, str], ...] = ()
+        self.all_lists = False
         self.notes: list[str] = []
         self.left: list[str] = []
 

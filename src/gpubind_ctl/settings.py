@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpubind import config, configfile, paths
+from gpubind import config, configfile, jit, paths
 from gpubind.config import Config
 
 if TYPE_CHECKING:
@@ -40,9 +40,13 @@ def compiled(file: str, spec_dirs: Sequence[str], state: str) -> dict[str, Any]:
     )
 
 
-def looked_at(file: str, driver_root: str) -> dict[str, Any]:
-    """Give the document of the driver in a root, as the settings in `file` want it described."""
-    from gpubind_cdi import jit
+def looked_at(file: str, driver_root: str, kind: str = jit.JIT) -> dict[str, Any]:
+    """Give the document of the driver in a root, as the settings in `file` want it described.
+
+    `kind` is which look is meant, as in `gpubind.jit`.
+    """
+    from gpubind_cdi import jit as live
+    from gpubind_cdi.modes import table
 
     from gpubind_ctl import generation, sources
 
@@ -55,11 +59,15 @@ def looked_at(file: str, driver_root: str) -> dict[str, Any]:
         enable_hook=(),
         feature_flag=tuple(known.texts(config.JIT_FEATURES)),
         device_id=(),
-        vendor=jit.VENDOR,
-        device_class=jit.CLASS,
+        vendor=live.VENDOR,
+        device_class=live.CLASS,
         cdi_version_max="",
+        mode="csv" if kind.startswith(jit.CSV) else table.AUTO,
+        csv_folder=known.text(config.CSV_LISTS),
+        csv_every=kind.endswith(jit.ALL_LISTS),
+        csv_compat_root=known.text(config.CSV_COMPAT),
     )
-    return jit.document(wanted, driver_root, sources.of, stamps)
+    return live.document(wanted, driver_root, sources.of, stamps)
 
 
 def complaints(registry: dict[str, Any]) -> tuple[str, ...]:

@@ -107,6 +107,9 @@ def test_an_absent_list_stops_no_other(tmp_path: Path) -> None:
     with Root(root) as opened:
         found = mountspec.read(opened, mountspec.names(opened))
     assert [one.place for one in found.entries] == [f"{root}{FOLDER}/l4t.csv:1"]
+    assert [path for path, *_ in found.inputs] == [
+        f"{root}{FOLDER}/{name}" for name in mountspec.USUAL
+    ]
     assert [str(one).rpartition("/")[2] for one in found.missing] == [
         "devices.csv: skipped: no such file or directory",
         "drivers.csv: skipped: no such file or directory",

@@ -223,7 +223,7 @@ def test_compat32_brings_the_32_bit_libraries(tmp_path: Path) -> None:
 def test_without_a_driver_only_an_operator_gets_an_error(
     tmp_path: Path, fields: dict[str, Any], *, fails: bool
 ) -> None:
-    if injection.driver_is_there(specs.settings()):
+    if injection.has_driver(specs.settings()):
         pytest.skip("this machine has an NVIDIA driver")
     if fails:
         with pytest.raises(ToolkitError, match=r"no NVIDIA driver.* \[NO-DRIVER\]$"):

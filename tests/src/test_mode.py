@@ -31,7 +31,7 @@ def decided(name: str, *devices: str, **settings: Any) -> tuple[str, str]:
     return found.name, why
 
 
-@pytest.mark.parametrize("name", ["cdi", "jit-cdi", "legacy"])
+@pytest.mark.parametrize("name", ["cdi", "jit-cdi", "csv", "legacy"])
 def test_a_mode_that_is_configured_is_taken(name: str) -> None:
     why = f"{MODE} = {name!r} in config.toml"
     assert decided(name, "0") == decided(name, "a.b/c=0") == (name, why)
@@ -43,7 +43,7 @@ def test_a_mode_that_is_configured_is_taken(name: str) -> None:
         (["a.b/c=0", "a.b/d=1"], TEGRA, "cdi", "every device is a CDI name"),
         (["a.b/c=0", "1"], {}, "jit-cdi", PLAIN),
         (["all"], {}, "jit-cdi", PLAIN),
-        (["0"], TEGRA, "jit-cdi", "this is a Tegra, and mode csv is not available yet"),
+        (["0"], TEGRA, "csv", "this is a Tegra"),
         (["0"], {"/etc/nv_tegra_release": "-> /etc/outside"}, "jit-cdi", PLAIN),
     ],
 )
@@ -75,11 +75,6 @@ def test_an_unknown_mode_is_an_error_that_lists_the_modes(name: str) -> None:
         f"config.toml: there is no mode {name!r} for {MODE}; use auto, cdi, jit-cdi, csv, legacy "
         "[MODE-UNKNOWN]"
     )
-
-
-def test_csv_says_that_it_is_not_there_yet() -> None:
-    with pytest.raises(ToolkitError, match=r"^mode csv is not available yet; .* \[MODE-CSV\]$"):
-        decided("csv", "a.b/c=0")
 
 
 def test_annotations_count_where_auto_may_be_cdi() -> None:

@@ -136,3 +136,9 @@ def test_gpus_behind_devices_are_there_once_each() -> None:
     assert indices("2", "0:0", "0", UUID) == [0, 2]
     assert indices("all") == [0, 1, 2]
     assert indices() == indices("x") == []
+
+
+def test_where_one_device_stands_for_all_gpus_each_gpu_is_that() -> None:
+    known = spec("all")
+    assert [naming.device_of(known, name) for name in ("1", UUID.lower(), "4f:00.1")] == ["all"] * 3
+    assert naming.device_of(known, "7") == ""

@@ -57,7 +57,9 @@ def nodes(dev_root: Root, entries: Sequence[mountspec.Entry]) -> Found:
 def _nodes(dev_root: Root, entry: mountspec.Entry) -> Iterator[Found]:
     use = Use(why=f"listed in {entry.place}")
     names = list(mountspec.globbed(dev_root, entry.path))
-    yield from (device_nodes.node(dev_root, name, use) for name in names)
+    for name in names:
+        found = device_nodes.node(dev_root, name, use)
+        yield found if found.nodes else _awaited(found, dev_root, name)
     if not names:
         yield absent(entry.path, use)
 
@@ -103,7 +105,8 @@ def _below(root: Root, entry: mountspec.Entry, prefix: str) -> Found:
         status = root.stat(chain.end)
         path = root.resolve(chain.end)
     except OSError as error:
-        return absent(entry.path, use, (error.strerror or "not found").lower())
+        found = absent(entry.path, use, (error.strerror or "not found").lower())
+        return _awaited(found, root, prefix + entry.path)
     fault = _unfit(entry.kind, status.st_mode)
     if fault:
         return absent(entry.path, use, fault)
@@ -118,6 +121,11 @@ def _below(root: Root, entry: mountspec.Entry, prefix: str) -> Found:
             *_loaded(root, path, place, use),
         ]
     )
+
+
+def _awaited(found: Found, root: Root, name: str) -> Found:
+    """Give what was not found so that it is looked for again where it comes."""
+    return replace(found, inputs=((root.outer(name), 0, 0),))
 
 
 def _linked(pairs: Iterable[tuple[str, str]], use: Use, why: str) -> Found:

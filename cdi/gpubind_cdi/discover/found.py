@@ -75,7 +75,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What one search gave. `inputs` are the files read: host path, mtime in ns, size."""
+    """What one search gave. `inputs` are the files read: host path, mtime in ns, size.
+
+    A mode whose result changes where something comes has what was not there too, with zeros.
+    """
 
     mounts: tuple[Mount, ...] = ()
     nodes: tuple[Node, ...] = ()

@@ -80,7 +80,7 @@ def describe(host: Host, options: Options) -> Described:
     ignored = mountspec.ignored(options.csv_ignore_patterns)
     search = tuple(library.inner(host.root, name) for name in options.library_search_paths)
     found = csv.files(host.root, lists.entries, ignored, search)
-    inputs = Found(inputs=lists.inputs, missing=listed.missing)
+    inputs = Found(inputs=(*lists.inputs, *listed.inputs), missing=listed.missing)
     cuda = host.gpus.cuda_version() if not silence else ""
     return Described(
         common=together([found, csv.release(host.root), inputs]),
@@ -100,6 +100,9 @@ def _lists(host: Host, options: Options) -> Lists:
     given = tuple(library.inner(host.root, name) for name in options.csv_files)
     inside = tuple(name for name in given if host.root.exists(name))
     lists = mountspec.read(host.root, inside if given else usual)
+    if options.csv_every:  # one that comes changes its folder
+        folder = (host.root.outer(options.csv_folder), 0, 0)
+        lists = replace(lists, inputs=(*lists.inputs, folder))
     outside = tuple(name for name in given if name not in inside)
     if outside:
         with Root("/") as machine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import click
 
+from gpubind import jit as looks
 from gpubind_ctl import options, settings
 from gpubind_ctl.answer import Answer
 
@@ -15,8 +16,23 @@ from gpubind_ctl.answer import Answer
 @options.state_dir
 @click.option("--jit", is_flag=True, help="Also describe the driver as it is now.")
 @options.driver_root
+@click.option(
+    "--mode",
+    type=click.Choice(("auto", "csv")),
+    default="auto",
+    show_default=True,
+    help="How --jit looks at the driver: as the host is, or by a Tegra's lists of files.",
+)
+@click.option("--csv-all", is_flag=True, help="Read all of a Tegra's lists, not the usual ones.")
 def command(
-    *, spec_dir: tuple[str, ...], config_file: str, state_dir: str, jit: bool, driver_root: str
+    *,
+    spec_dir: tuple[str, ...],
+    config_file: str,
+    state_dir: str,
+    jit: bool,
+    driver_root: str,
+    mode: str,
+    csv_all: bool,
 ) -> Answer:
     """Compile CDI specs and settings for container starts.
 
@@ -33,7 +49,8 @@ def command(
         return Answer(notes=notes)
     from gpubind_cdi import jit as live
 
-    document = settings.looked_at(config_file, driver_root)
-    live.write(state_dir, document)
+    kind = looks.kind(csv=mode == "csv", all_lists=csv_all)
+    document = settings.looked_at(config_file, driver_root, kind)
+    live.write(state_dir, document, kind)
     lost = tuple(f"missing: {one}" for one in document["missing"])
     return Answer(notes=(*notes, *lost), status=3 if lost else 0)

@@ -104,16 +104,21 @@ def _chosen(
     """Give specs and devices that were asked for; where specs are stale, as they would be now."""
 
     def serve(
-        names: Sequence[str], root: str, state: str, notes: list[str]
+        names: Sequence[str], root: str, state: str, notes: list[str], kind: str
     ) -> tuple[CompiledSpec, list[str]]:
         del notes
-        current = jit.current(root, state)
-        return jit.pick(current or settings.looked_at(config_file, root), names)
+        current = jit.current(root, state, kind)
+        return jit.pick(current or settings.looked_at(config_file, root, kind), names)
 
-    return injection.choose(asked.devices, known, state, None, lambda *_: compiled, serve)
+    wanted = asked.devices, known, state, None, lambda *_: compiled, serve
+    return injection.choose(*wanted, all_lists=asked.all_lists)
+
+
+_ALL_LISTS = tuple(jit.kind(csv=csv, all_lists=True) for csv in (False, True))
 
 
 def _with_live(compiled: Compiled, known: Config, state: str) -> Compiled:
     """Give the compiled specs and the driver's, where that has been looked at."""
-    live = jit.current(known.text(config.DRIVER_ROOT) or "/", state)
+    root, kinds = known.text(config.DRIVER_ROOT) or "/", (injection.look_of(known), *_ALL_LISTS)
+    live = next((found for one in kinds if (found := jit.current(root, state, one))), None)
     return {**compiled, "specs": [*compiled["specs"], *live["specs"]]} if live else compiled
