@@ -33,6 +33,9 @@ def class_fault(device_class: str) -> str:
 
 
 def _part_fault(what: str, name: str) -> str:
+    if len(name) == 1 and KIND_PART.fullmatch(name):
+        # CDI allows it, but its library up to 1.1.0 ends the engine: a running dockerd too.
+        return f"{what} {quoted(name)} is a single letter, which makes container engines crash"
     if KIND_PART.fullmatch(name):
         return ""
     return (

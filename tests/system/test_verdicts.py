@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 NEWEST = version.KNOWN[-1]
+CRASHING = ["r06-class-of-one-letter.yaml", "r06-vendor-of-one-letter.yaml"]
 FILES = [
     *(("good", name) for name in cdidocs.good()),
-    *(("bad", name) for name in cdidocs.bad()),
+    *(("bad", name) for name in cdidocs.bad() if name not in CRASHING),
 ]
 # One document for each thing that a version brought.
 BROUGHT: dict[str, tuple[str, dict[str, Any]]] = {
@@ -77,8 +78,12 @@ def newer_podman(newer: Place, image: str) -> Podman:
 
 
 @pytest.fixture(scope="module")
-def newer_docker(newer: Place, image: str, tmp_path_factory: pytest.TempPathFactory) -> Docker:
-    return Docker(newer, image, str(tmp_path_factory.mktemp("docker")))
+def newer_docker(
+    newer_root: str, image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Docker]:
+    """Docker in a place of its own: it always looks at the documents, also at the others'."""
+    with Place(root=newer_root) as place:
+        yield Docker(place, image, str(tmp_path_factory.mktemp("docker")))
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +143,20 @@ def test_it_agrees_with_us_but_for_what_was_reviewed(engine: Engine) -> None:
         if bool(theirs) != bool(ours(data, name, reads)):
             differ[name] = "refused" if theirs else "taken"
     assert differ == verdicts.reviewed(reads)
+
+
+@pytest.mark.parametrize("name", CRASHING)
+def test_it_crashes_on_a_single_letter_which_we_refuse(engine: Engine, name: str) -> None:
+    assert ours(cdidocs.read("bad", name), name, verdicts.reads(engine))
+    with verdicts.given(engine, cdidocs.read("bad", name), "yaml"):
+        told = engine.run("true", options=[verdicts.MISSING], status=None).stderr
+        if isinstance(engine, Docker):
+            engine.daemon.wait(30)
+    if isinstance(engine, Docker):
+        with open(engine.log, encoding="utf-8") as stream:
+            told = stream.read()
+        engine.start()
+    assert "panic: runtime error: slice bounds out of range" in told
 
 
 def test_docker_knows_the_devices_that_we_list(newer_docker: Docker) -> None:
