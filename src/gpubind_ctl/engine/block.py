@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MADE = "# made by gpubind, which removes it once none of its blocks is in here"
+"""The first line of a file that we make."""
 _BEGIN = re.compile(r"# gpubind:(\S+) begin\b")
 _REST = ' begin ("gpubind runtime unconfigure" takes this block out)'
 
@@ -52,6 +54,12 @@ def names(text: str) -> tuple[str, ...]:
     """Give the names of our blocks in a text, in their order."""
     found = (_BEGIN.match(line) for line in lines_of(text))
     return tuple(one[1] for one in found if one)
+
+
+def left_over(text: str) -> bool:
+    """Tell whether a file that we made has nothing left but the one line it began with."""
+    start, *rest = text.splitlines() or [""]
+    return start == MADE and len(rest) <= 1 and not any(line.startswith("#") for line in rest)
 
 
 def content(text: str, name: str) -> str:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 KNOWS_CDI = (1, 7)
 HAS_CDI_ON = (2, 0)
 CDI = "enable_cdi"
-MADE = "# made by gpubind, which removes it once none of its blocks is in here"
 BASE = '{{ template "base" . }}'
 
 
@@ -45,7 +44,7 @@ class State:
 
     def new(self) -> str:
         """Give the text of a file that we make."""
-        return f"{MADE}\nversion = {self.version}\n"
+        return f"{block.MADE}\nversion = {self.version}\n"
 
     def start(self, text: str, path: str) -> Change:
         """Give the change that a file needs before it can have any keys: a version."""
@@ -255,7 +254,7 @@ def _template(state: State) -> str:
         raise engine.refused(message, target.default.replace("NAME", wants.name))
     if state.cdi():
         raise engine.refused(f"{target.main} can't switch CDI on, its base has that table already")
-    text = target.text(target.main, wants.name) or f"{MADE}\n{BASE}\n"
+    text = target.text(target.main, wants.name) or f"{block.MADE}\n{BASE}\n"
     lines = tomltext.tables(place, runtime.table(state.cri, wants, _annotations(state)))
     rendered = target.text(target.rendered, wants.name)
     tomltext.parsed(block.added(rendered, wants.name, lines), target.rendered)
@@ -270,16 +269,10 @@ def removal(target: Found, wants: Wants, former: engine.Former) -> tuple[Edit, .
             continue
         after = target.text(file.path, wants.name)
         if after != target.text(file.path):
-            texts[file.path] = None if _ours(after) else after
+            texts[file.path] = None if block.left_over(after) else after
     if target.drop_in in texts:
         texts[target.drop_in] = texts.pop(target.drop_in)
     return _with_a_default(target, changed(target, texts), wants, former)
-
-
-def _ours(text: str) -> bool:
-    """Tell whether a file that we made has nothing in it but what we began it with."""
-    start, *rest = text.splitlines() or [""]
-    return start == MADE and len(rest) == 1 and (rest[0] == BASE or rest[0].startswith("version ="))
 
 
 def _with_a_default(
