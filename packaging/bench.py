@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure what gpubind adds to a container's start: `./dev bench [--rounds N]`.
 
-Everything is measured once per round, in one run, so that a busy moment meets all alike; a figure
-is the median. What something adds is its median less that of plain runc, in multiples of a bare
+Everything is measured once per round, in one run, so that a busy moment meets all alike, and in
+another order each time, since what ran before leaves caches warm or cold; a figure is the median.
+What something adds is its median less that of plain runc, in multiples of a bare
 `/usr/bin/python3 -IS -c pass`; `best` is the same from the quickest of all rounds, which a busy
-machine spoils less. All files are in memory, so that no disk is measured. Needs root and
-runc. Exit status 1 where a limit is passed.
+machine spoils less. All files are in memory, so that no disk is measured. Needs root and runc. Exit
+status 1 where a limit is passed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -95,9 +97,11 @@ def run(host: bench_starts.Host, rounds: int) -> dict[str, list[float]]:
     """Give what was measured, in milliseconds, by name; generation comes after the starts."""
     measured = measures(host)
     taken: dict[str, list[float]] = {name: [] for name in measured}
-    for _ in range(rounds):
-        for name, measure in measured.items():
-            taken[name].append(measure())
+    for turn in range(rounds):
+        names = list(measured)
+        random.Random(turn).shuffle(names)  # noqa: S311 - who comes after whom counts, no secret
+        for name in names:
+            taken[name].append(measured[name]())
     return {**taken, "generate": [host.generate() for _ in range(rounds)]}
 
 
