@@ -5,12 +5,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LEFT_OUT = pytest.StashKey[int]()
+
+# The same examples in each run; ./dev fuzz tries others, and more.
+hypothesis.settings.register_profile("ordinary", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("ordinary")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -52,8 +52,9 @@ def _paths(cgroups: str) -> list[tuple[str, str]]:
     """Give each controller's path; version 2 has the empty name."""
     found: list[tuple[str, str]] = []
     for line in filter(None, cgroups.split("\n")):
-        _, controllers, path = line.split(":", 2)
-        found += [(controller, path) for controller in controllers.split(",")]
+        _, _, rest = line.partition(":")
+        controllers, colon, path = rest.partition(":")
+        found += [(controller, path) for controller in controllers.split(",") if colon]
     return found
 
 
@@ -62,9 +63,11 @@ def _mounted(mounts: str, version: int) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for line in filter(None, mounts.split("\n")):  # a form feed can be part of a name
         before, _, after = line.partition(" - ")
-        kind, _, options = after.split(" ", 2)
-        root, where = before.split(" ")[3:5]
+        kind, _, options = (*after.split(" ", 2), "", "")[:3]
+        root, where = (*before.split(" "), "", "", "", "", "")[3:5]
         named = DEVICES in options.split(",")
+        if not where.startswith("/"):
+            continue  # no line of the kernel's
         if (kind == "cgroup2" and version == 2) or (kind == "cgroup" and version == 1 and named):
             found.append((plain(root), plain(where)))
     return found[::-1]
@@ -84,4 +87,10 @@ def _below(path: str, root: str) -> str | None:
 def plain(field: str) -> str:
     """Give a field of mountinfo with its octal escapes (space, tab, newline, backslash) undone."""
     parts = field.split("\\")
-    return parts[0] + "".join(chr(int(part[:3], 8)) + part[3:] for part in parts[1:])
+    return parts[0] + "".join(_letter(part[:3]) + part[3:] for part in parts[1:])
+
+
+def _letter(digits: str) -> str:
+    """Give the letter of an escape; what the kernel never writes stays as it is."""
+    is_octal = len(digits) == 3 and set(digits) <= set("01234567")
+    return chr(int(digits, 8)) if is_octal else f"\\{digits}"

@@ -88,3 +88,18 @@ def test_escapes_of_mountinfo_are_undone() -> None:
 def test_no_users_mount_can_break_a_line(letter: str) -> None:
     mounts = f"99 1 0:99 / /mnt/a{letter}b rw - fuse a rw\n" + ALONE
     assert place(f"0::/a{letter}b\n", mounts) == (f"/sys/fs/cgroup/a{letter}b", 2)
+
+
+@pytest.mark.parametrize("cgroups", ["x", "0:", "\0", "4:devices", "::"])
+@pytest.mark.parametrize(
+    "mounts", ["x", " - cgroup2", "1 2 3 4 - cgroup2 x rw", "1 2 3 / x - cgroup2 cgroup2 rw"]
+)
+def test_lines_the_kernel_never_writes_are_no_place(cgroups: str, mounts: str) -> None:
+    with pytest.raises(ToolkitError) as caught:
+        mountinfo.device_cgroup(f"{cgroups}\n0::/a\n", f"{mounts}\n")
+    assert caught.value.identifier == "CGROUP-ABSENT"
+
+
+@pytest.mark.parametrize("field", ["\\", "\\04", "\\089", "a\\\u0663\u0663\u0663", "\\-12"])
+def test_what_is_no_escape_stays_as_it_is(field: str) -> None:
+    assert mountinfo.plain(field) == field
