@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """GPU nodes for the engines: a driver root, gpubind installed for it alone, and its CDI spec.
 
-Names: `simulated` is a DGX H100 laid out by gpubind itself, `debian-535` and `debian-550` are real
+Names: `simulated` is a DGX H100 laid out by gpubind itself, `orin` and `wsl2` are a Jetson and a
+WSL2 machine likewise, `debian-535` and `debian-550` are real
 drivers from Debian's packages with two GPUs and a scripted NVML.
 """
 
@@ -15,6 +16,12 @@ import sys
 from system import drivers
 
 NAMES = ("simulated", "debian-535", "debian-550")
+PROFILES = {"simulated": "dgx-h100", "orin": "orin", "wsl2": "wsl2"}
+LIBRARIES = {
+    "simulated": "/usr/lib/x86_64-linux-gnu",
+    "orin": "/usr/lib/aarch64-linux-gnu/nvidia",
+    "wsl2": "/usr/lib/wsl/drivers/nv_dispi.inf_amd64_0c5ed7b0e5a4a1b2",
+}
 CHECKOUT = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 CONFIG = """\
 [nvidia-container-runtime]
@@ -73,10 +80,11 @@ def make(name: str, scratch: str) -> Node:
 
 def _driver(name: str, prefix: str) -> tuple[str, str, str]:
     """Give a node's driver root, the root of its device nodes, and the folder of its libraries."""
-    if name == "simulated":
+    if name in PROFILES:
         root = os.path.join(prefix, "node")
-        _command(f"{prefix}/bin/gpubind", "simulate", "--profile=dgx-h100", f"--root={root}")
-        return root, root, "/usr/lib/x86_64-linux-gnu"
+        profile = f"--profile={PROFILES[name]}"
+        _command(f"{prefix}/bin/gpubind", "simulate", profile, f"--root={root}")
+        return root, root, LIBRARIES[name]
     driver = drivers.debian_driver(name.removeprefix("debian-"))
     dev_root = os.path.join(prefix, "host")
     drivers.device_nodes(dev_root)
