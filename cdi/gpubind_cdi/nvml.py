@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SONAME = "libnvidia-ml.so.1"
 LIBRARY_FD = 3
 MIG_LOOKS = 3
+ATS = 2  # of nvmlDeviceAddressingModeType_t: address translation services
 
 # nvmlBrandType_t, by the names the field's requirements use.
 BRANDS = (
@@ -84,8 +85,15 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
         "name": _text(lambda: _optional(nvml, lambda: nvml.nvmlDeviceGetName(handle), "")),
         "brand": BRANDS[brand] if brand < len(BRANDS) else BRANDS[0],
         "architecture": f"{major}.{minor}" if major else "",
+        "coherent": _coherent(nvml, handle),
         "mig": _mig(nvml, handle),
     }
+
+
+def _coherent(nvml: Any, handle: Any) -> bool:
+    """Tell whether a GPU uses the CPU's page tables; older releases of pynvml do not ask."""
+    ask = getattr(nvml, "nvmlDeviceGetAddressingMode", None)
+    return ask is not None and _optional(nvml, lambda: ask(handle), 0) == ATS
 
 
 def _mig(nvml: Any, handle: Any) -> dict[str, Any]:

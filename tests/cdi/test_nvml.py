@@ -88,6 +88,7 @@ ANSWERS: dict[str, Callable[[Library, Any, int], Any]] = {
     "nvmlDeviceGetName": lambda _, handle, __: handle["name"],
     "nvmlDeviceGetBrand": lambda _, handle, __: handle.get("brand", 14),
     "nvmlDeviceGetCudaComputeCapability": lambda *_: (9, 0),
+    "nvmlDeviceGetAddressingMode": lambda _, handle, __: handle.get("addressing", 1),
     "nvmlDeviceGetMigMode": _mig_mode,
     "nvmlDeviceGetMaxMigDeviceCount": lambda _, handle, __: len(handle["mig"]),
     "nvmlDeviceGetMigDeviceHandleByIndex": _mig_at,
@@ -149,9 +150,15 @@ def test_mig_devices_are_read_with_their_profiles() -> None:
     ]
 
 
+def test_a_gpu_that_uses_the_cpus_page_tables_is_coherent() -> None:
+    found = read(whole(0, addressing=2), whole(1), whole(2, addressing=0))
+    assert [one.coherent for one in found.gpus] == [True, False, False]
+
+
 def test_what_older_drivers_do_not_know_stays_empty() -> None:
     absent = NotSupported("Function Not Found")
-    names = ("nvmlDeviceGetBrand", "nvmlDeviceGetCudaComputeCapability", "nvmlDeviceGetMigMode")
+    asked = ("Brand", "CudaComputeCapability", "AddressingMode", "MigMode")
+    names = [f"nvmlDeviceGet{one}" for one in asked]
     faults: dict[tuple[str, int], Failed] = {(name, 0): absent for name in names}
     faults["nvmlSystemGetCudaDriverVersion", -1] = absent
     found = read(whole(0), faults=faults)
@@ -177,6 +184,7 @@ PER_GPU = (
     "nvmlDeviceGetName",
     "nvmlDeviceGetBrand",
     "nvmlDeviceGetCudaComputeCapability",
+    "nvmlDeviceGetAddressingMode",
     "nvmlDeviceGetMigMode",
 )
 
