@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpubind_cdi import generate, namer, names, version
+from gpubind_cdi.modes import table
 from gpubind_cdi.modes.mode import Options
 
 from gpubind.errors import ToolkitError, UsageError
@@ -43,9 +44,11 @@ def looks(wanted: Options, driver_root: str, dev_root: str) -> dict[str, Generat
     OSError where there is no such root.
     """
     with Root(driver_root) as root, Root(dev_root) as nodes:
-        gpus = sources.of(root, wanted.library_search_paths, nodes)
+        now = table.asks_gpus(wanted.mode)
+        gpus = sources.of(root, wanted.library_search_paths, nodes, now=now)
         found = {"": _look(wanted, gpus, root, nodes)}
-        kinds = {gpu.coherent for gpu in gpus.gpus()} if wanted.by_coherence else set()
+        several = wanted.by_coherence and found[""].mode == "nvml"
+        kinds = {gpu.coherent for gpu in gpus.gpus()} if several else set()
         for coherent in sorted(kinds):
             kind = COHERENCE[coherent]
             group = f"{found[''].spec.device_class}.{kind}"

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 
 def of(
-    root: Root, library_search_paths: Sequence[str] = (), dev_root: Root | None = None
+    root: Root,
+    library_search_paths: Sequence[str] = (),
+    dev_root: Root | None = None,
+    *,
+    now: bool = True,
 ) -> GpuSource:
-    """Give the source of GPUs for a driver root; it may start to work now, and answers once.
+    """Give the source of GPUs for a driver root; it answers once, and starts to work `now` or then.
 
     The root of /dev is a simulated node's too, where the driver has a folder of its own in it.
     """
@@ -29,6 +33,8 @@ def of(
             return simulated.Simulated(known)
     from gpubind_cdi import nvml_process
 
+    if not now:
+        return inventory.Source(lambda: nvml_process.source(root, library_search_paths).inventory())
     try:
         return nvml_process.source(root, library_search_paths)
     except ToolkitError as error:

@@ -84,6 +84,11 @@ def test_what_a_healthy_host_may_lack_is_not_missing(tmp_path: Path) -> None:
         (Known(), (), "the driver serves none [DRV-NO-GPU]"),
         (Known(lost=[Fault(index=0, message="lost")]), (), "GPU 0: could not be read: lost"),
         (TWO, ("/dev/nvidia0", "/dev/nvidia1"), "GPU 1 ("),
+        (
+            Known([driver_roots.gpu(0, mig_enabled=True)]),
+            (),
+            "GPU 0 (GPU-00000000-0000-4000-8000-000000000000): MIG is enabled, and it has no MIG",
+        ),
         (replace(TWO, version="535.1"), (), "kernel module is 550.54.15, NVML says 535.1"),
         (replace(TWO, version="../.."), (), "[DRV-VERSION]"),
     ],

@@ -191,6 +191,14 @@ def test_a_device_that_a_mode_does_not_have_is_bad_usage(
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("mode", "asks"),
+    [("nvml", True), ("auto", True), ("bogus", True), ("GDS", False), ("management", False)],
+)
+def test_only_modes_that_may_ask_for_gpus_start_to(mode: str, *, asks: bool) -> None:
+    assert table.asks_gpus(mode) == asks
+
+
 def test_vendor_and_class_can_be_others(tmp_path: Path) -> None:
     found = described(tmp_path, "gds", OTHERS, vendor="example.com", device_class="disk")
     assert found.spec.kind == "example.com/disk"

@@ -72,9 +72,12 @@ GROUPS = (
 def modes() -> Iterator[Mode]:
     """Give the mode of each group; its class is its name."""
     for group in GROUPS:
-        describe_it = partial(describe, group)
         yield Mode(
-            name=group.name, device_class=group.name, about=group.about, describe=describe_it
+            name=group.name,
+            device_class=group.name,
+            about=group.about,
+            asks_gpus=False,
+            describe=partial(describe, group),
         )
 
 

@@ -107,10 +107,14 @@ class Described:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """A kind of device: its name, its vendor and class, what it describes, and who does."""
+    """A kind of device: its name, its vendor and class, what it describes, and who does.
+
+    `asks_gpus` is whether it asks who knows the GPUs; other modes go by device nodes alone.
+    """
 
     name: str
     vendor: str = "nvidia.com"
     device_class: str = "gpu"
     about: str
+    asks_gpus: bool = True
     describe: Callable[[Host, Options], Described]

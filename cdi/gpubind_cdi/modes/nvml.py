@@ -35,12 +35,13 @@ def describe(host: Host, options: Options) -> Described:
     chosen = select.devices(options.device_ids, gpus, faults, options.coherent)
     devices, lost = _devices(driver, strategies, chosen)
     lost = (*(_unreadable(fault.index, fault.message) for fault in faults), *lost)
+    lost = (*lost, *_empty(options, gpus))
     if not devices and select.NONE not in options.device_ids:
         raise _no_gpu(driver, lost)
     return Described(
         common=common(options, driver),
         devices=devices,
-        missing=(*lost, *_empty(options, gpus)),
+        missing=lost,
         operations=hooks.usual(driver.version),
         driver=driver,
         cuda=host.gpus.cuda_version(),

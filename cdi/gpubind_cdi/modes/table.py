@@ -25,6 +25,7 @@ MODES = {
             name="management",
             vendor="management.nvidia.com",
             about="all nodes of the driver, for managing GPUs",
+            asks_gpus=False,
             describe=management.describe,
         ),
         *groups.modes(),
@@ -32,6 +33,7 @@ MODES = {
             name="imex",
             device_class="imex-channel",
             about="IMEX channels",
+            asks_gpus=False,
             describe=imex.describe,
         ),
     )
@@ -42,6 +44,12 @@ SIGNS: tuple[tuple[str, Callable[[Host], str]], ...] = (
     ("wsl", wsl.sign),
     ("csv", csv.sign),
 )
+
+
+def asks_gpus(name: str) -> bool:
+    """Tell whether the mode called `name` may ask who knows the GPUs."""
+    known = MODES.get(name.lower())
+    return known is None or known.asks_gpus
 
 
 def resolve(name: str, host: Host) -> tuple[Mode, str]:
