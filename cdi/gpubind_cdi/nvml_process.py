@@ -117,8 +117,12 @@ def library_in(root: Root, search_paths: Sequence[str] = ()) -> tuple[int, Drive
             identifier="DRV-ARCH",
             hint=f"install the driver's {nvml.SONAME} for {os.uname().machine}",
         )
+    raise _absent(root, folders)
+
+
+def _absent(root: Root, folders: Sequence[library.Folder]) -> ToolkitError:
     places = ", ".join(one.path for one in folders) or "any library folder"
-    raise ToolkitError(
+    return ToolkitError(
         f"no NVIDIA driver in {root.path}: no {nvml.SONAME} in {places}",
         identifier="DRV-NOT-FOUND",
         hint="install the driver there, or give its place with --driver-root",
@@ -126,10 +130,15 @@ def library_in(root: Root, search_paths: Sequence[str] = ()) -> tuple[int, Drive
 
 
 def driver_in(root: Root) -> Driver:
-    """Give the driver of a simulated node, on whatever machine that is read."""
-    found = library.libraries(root, library.folders(root), lambda name: name == nvml.SONAME)
-    places = [one.path for one in found if isinstance(one, library.Library)]
-    return Driver(root.outer(places[0] if places else f"/{nvml.SONAME}"), _module(root))
+    """Give the driver of a simulated node, whatever machine that is on.
+
+    Raises ToolkitError DRV-NOT-FOUND where it has no NVML.
+    """
+    folders = library.folders(root)
+    for found in library.libraries(root, folders, lambda name: name == nvml.SONAME):
+        if isinstance(found, library.Library):
+            return Driver(root.outer(found.path), _module(root))
+    raise _absent(root, folders)
 
 
 def _module(root: Root) -> str:

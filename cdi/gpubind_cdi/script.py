@@ -9,6 +9,7 @@ changes with those beside it.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -71,6 +72,9 @@ class Act:
         """Give it as it is kept."""
         when = {"after": self.after} if self.look is None else {"look": self.look}
         return {**when, **self.facts}
+
+    def __str__(self) -> str:
+        return json.dumps(self.document())
 
 
 @dataclass(slots=True, kw_only=True)

@@ -48,10 +48,17 @@ def about(*words: str) -> str:
     return asked.out
 
 
+def block(page: str, first: str) -> str:
+    """Give the indented lines of a page that begin with this one, empty where it has none."""
+    _, found, rest = checkout.text(checkout.ROOT, page).partition(f"\n    {first}\n")
+    return f"{found}{rest}".partition("\n\n")[0] + "\n"
+
+
 @pytest.mark.parametrize("page", ["docs/simulate.md", "docs/cdi.md", "docs/config.md"])
 def test_the_examples_of_a_page_work(page: str, tmp_path: Path) -> None:
     shown = commands(page)
     assert len(shown) > 3
+    (tmp_path / "script.yaml").write_text(block(page, "acts:"))
     for words in shown:
         moved = [word.replace("/tmp/", f"{tmp_path}{os.sep}") for word in words]
         outcome = gpubind(*moved)

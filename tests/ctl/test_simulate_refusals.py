@@ -29,7 +29,7 @@ shift 2 && "$@" && ls "$0/dev" && cat "$0/dev/gpubind-note"
         (["--profile", "gtx"], "--profile NAME and --root DIR are needed, or --list"),
         (["--root", "x"], "--profile NAME and --root DIR are needed, or --list"),
         (["--profile", "../t4", "--root", "x"], "no profile is called '../t4'; choose one of "),
-        (["--profile", "", "--root", "x"], "no profile is called ''; choose one of desktop, dgx-"),
+        (["--profile", "", "--root", "x"], "no profile is called ''; choose one of cos, desktop, "),
         (["--list", "--depth"], "--depth"),
     ],
 )

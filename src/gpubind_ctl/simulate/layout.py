@@ -21,12 +21,12 @@ from gpubind_ctl.simulate import driver, embedded, kernel, note
 from gpubind_ctl.simulate.entries import Entry, File, Folder, Link, Node, Socket
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from gpubind_ctl.simulate.profile import Gpu, Profile
 
 INVENTORY = "gpubind-node.json"
-_PROBE = ".gpubind-probe"
+_PROBE, _NEW = ".gpubind-probe", ".gpubind-new"
 _NO_NODES = (errno.EPERM, errno.EACCES, errno.EINVAL)  # what kernels and seccomp filters answer
 
 
@@ -49,9 +49,13 @@ class Written:
 
 def plan(profile: Profile, host_devices: str) -> list[Entry]:
     """Give all of a node but its inventory; `host_devices` is the host's /proc/devices."""
-    major = kernel.gpu_major(host_devices)
-    shown = embedded if profile.platform else kernel
-    return [*driver.plan(profile), *shown.plan(profile, major)]
+    return [*driver.plan(profile), *shown(profile, host_devices)]
+
+
+def shown(profile: Profile, host_devices: str) -> list[Entry]:
+    """Give what the kernel shows, a part of `plan`."""
+    room = embedded if profile.platform else kernel
+    return [*room.plan(profile, kernel.gpu_major(host_devices))]
 
 
 def inventory(profile: Profile) -> dict[str, Any]:
@@ -91,6 +95,49 @@ def lay_out(profile: Profile, folder: str) -> Written:
         _write(root, wanted, datetime.fromisoformat(profile.built).replace(tzinfo=UTC))
         folders.write(root.fd, INVENTORY, _encoded(inventory(profile)))
     return Written(entries=len(wanted) + 1, nodes=nodes, notes=notes)
+
+
+def change(
+    root: Root, before: Sequence[Entry], after: Sequence[Entry], document: dict[str, Any]
+) -> None:
+    """Make of a node with the entries `before` one with those `after`, and this inventory.
+
+    What is new or different appears first, then the rest goes, then the inventory changes: at no
+    time is a file that stays away or half written.
+    """
+    nodes, notes = _possible_nodes(root)
+    old = {entry.path: entry for entry in _feasible(before, nodes, notes)}
+    new = {entry.path: entry for entry in _feasible(after, nodes, notes)}
+    _write(
+        root, [entry for path, entry in new.items() if old.get(path) != entry], datetime.now(UTC)
+    )
+    for path in sorted(old.keys() - new.keys(), reverse=True):
+        _remove(root, path, new)
+    write(root, INVENTORY, document)
+
+
+def write(root: Root, name: str, document: dict[str, Any]) -> None:
+    """Put a JSON document in the node's folder, in place of an earlier one."""
+    folders.write(root.fd, name, _encoded(document))
+
+
+def _remove(root: Root, path: str, kept: Container[str]) -> None:
+    """Remove an entry, and the folders above it that hold nothing else and are not to be kept."""
+    head, _, name = path.rpartition("/")
+    try:
+        parent = root.open(head or "/", os.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return  # went with what was in it
+    try:
+        if stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+            os.rmdir(name, dir_fd=parent)
+        else:
+            os.unlink(name, dir_fd=parent)
+        empty = not os.listdir(f"/proc/self/fd/{parent}")
+    finally:
+        os.close(parent)
+    if empty and head and head not in kept:
+        _remove(root, head, kept)
 
 
 def _feasible(entries: Sequence[Entry], nodes: Nodes, notes: Sequence[str]) -> list[Entry]:
@@ -188,7 +235,10 @@ def _probe(root: Root, number: int) -> str:
 
 
 def _write(root: Root, entries: Sequence[Entry], built: datetime) -> None:
-    """Write all entries; files are as old as the driver, so that two nodes are alike."""
+    """Write all entries, each whole or not at all; files are as old as the driver.
+
+    So two nodes of a profile are alike.
+    """
     when = int(built.timestamp()) * 10**9
     for entry in entries:
         if isinstance(entry, Folder):
@@ -197,8 +247,9 @@ def _write(root: Root, entries: Sequence[Entry], built: datetime) -> None:
         head, _, name = entry.path.rpartition("/")
         parent = root.make_folders(head)
         try:
-            _make(entry, name, parent)
-            os.utime(name, ns=(when, when), dir_fd=parent, follow_symlinks=False)
+            _make(entry, _NEW, parent)
+            os.utime(_NEW, ns=(when, when), dir_fd=parent, follow_symlinks=False)
+            os.rename(_NEW, name, src_dir_fd=parent, dst_dir_fd=parent)
         finally:
             os.close(parent)
 

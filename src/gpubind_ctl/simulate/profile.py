@@ -123,8 +123,11 @@ def names() -> list[str]:
 _COUNTS = ("switches", "storage_nodes", "adapters", "gdrcopy", "imex_channels")
 
 
-def load(name: str) -> Profile:
-    """Give the profile called `name`. Raises UsageError naming all profiles where there is none."""
+def load(name: str, version: str = "", cuda: str = "") -> Profile:
+    """Give the profile called `name`, with another driver where `version` or `cuda` say so.
+
+    Raises UsageError naming all profiles where there is none.
+    """
     known = names()
     if name not in known:
         raise UsageError(
@@ -134,13 +137,14 @@ def load(name: str) -> Profile:
         )
     document = _read(f"profiles/{name}.json")
     driver = document["driver"]
+    version = version or driver["version"]
     return Profile(
         name=name,
         summary=document["summary"],
         machine=Machine(document["machine"]),
         prefix=document.get("prefix", ""),
-        version=driver["version"],
-        cuda=driver["cuda"],
+        version=version,
+        cuda=cuda or driver["cuda"],
         built=driver["built"],
         i386=document.get("i386", False),
         **{name: document.get(name, 0) for name in _COUNTS},
@@ -149,7 +153,7 @@ def load(name: str) -> Profile:
         nodes=tuple(document.get("nodes", ())),
         listings=tuple(document.get("listings", ("/usr/bin/nvidia-smi",))),
         gpus=tuple(_gpu(gpu) for gpu in document["gpus"]),
-        files=_files(document["groups"], driver["version"]),
+        files=_files(document["groups"], version),
     )
 
 
