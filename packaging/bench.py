@@ -22,6 +22,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import bench_scale
 import bench_starts
 import demo
 import install
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 BARE = ("/usr/bin/python3", "-IS", "-c", "pass")
+FEW = 10  # rounds of what is large
 LINKS = ("create-symlinks", "--link", "libcuda.so.1::/usr/lib/x86_64-linux-gnu/libcuda.so")
 FOLDER = "/usr/lib/x86_64-linux-gnu"
 LIBRARIES = (
@@ -65,6 +67,14 @@ ROWS = (
     Row(what="runc and the prestart hook", measured="prestart", less="plain"),
     Row(what="the CDI hook alone", measured="hook", limit=2.2),
     Row(what="cdi generate, 8 GPUs", measured="generate", limit=25.0),
+    Row(what="  1 GPU", measured="generate 1"),
+    Row(what="  16 GPUs", measured="generate 16"),
+    Row(what="  16 GPUs in 7 MIG devices", measured="generate 16x7"),
+    Row(what="  asking engines their version", measured="generate asking", less="generate"),
+    Row(what="a device of 10 spec files", measured="registry 10", less="registry 0"),
+    Row(what="  of 1,000 spec files", measured="registry 1000", less="registry 0"),
+    Row(what="  of 10,000 devices", measured="registry devices", less="registry 0"),
+    Row(what="  a stat of each of 1,000", measured="stat 1000", less="bare", limit=0.3),
 )
 
 
@@ -94,7 +104,7 @@ def measures(host: bench_starts.Host) -> dict[str, Callable[[], float]]:
 
 
 def run(host: bench_starts.Host, rounds: int) -> dict[str, list[float]]:
-    """Give what was measured, in milliseconds, by name; generation comes after the starts."""
+    """Give what was measured, in milliseconds, by name; what is large comes after the starts."""
     measured = measures(host)
     taken: dict[str, list[float]] = {name: [] for name in measured}
     for turn in range(rounds):
@@ -102,7 +112,12 @@ def run(host: bench_starts.Host, rounds: int) -> dict[str, list[float]]:
         random.Random(turn).shuffle(names)  # noqa: S311 - who comes after whom counts, no secret
         for name in names:
             taken[name].append(measured[name]())
-    return {**taken, "generate": [host.generate() for _ in range(rounds)]}
+    scale = bench_scale.measures(host.home)
+    later: dict[str, list[float]] = {name: [] for name in scale}
+    for _ in range(min(rounds, FEW)):
+        for name, measure in scale.items():
+            later[name].append(measure())
+    return {**taken, **later}
 
 
 def machine(load: float, processors: int, bare: Sequence[float]) -> str:
@@ -146,6 +161,7 @@ def measured(host: bench_starts.Host, rounds: int) -> bool:
     """Prepare, measure and print; give whether every limit is kept. Raises DemoError."""
     load = os.getloadavg()[0]
     host.prepare()
+    bench_scale.prepare(host.home)
     mounts = {name: host.prove(name) for name in bench_starts.STARTS}
     taken = run(host, rounds)
     print(

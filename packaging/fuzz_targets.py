@@ -38,7 +38,7 @@ class Target:
 
     run: Callable[[bytes], None]
     seeds: tuple[bytes, ...]
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...]
 
 
 def claim(holds: object) -> None:
@@ -160,6 +160,7 @@ TARGETS = {
     "elf": Target(
         run=read_elf,
         seeds=tuple(maker.library(machine, "libcuda.so.1", "text") for machine in Machine),
+        words=("\x7fELF", "libcuda.so.1", ".dynstr", ".note.cuda", "NVIDIA"),
     ),
     "ldcache": Target(
         run=read_ldcache,

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import bench
+import bench_scale
 import bench_starts
 import checkout
 import pytest
@@ -45,7 +46,7 @@ def test_the_median_counts_for_the_limit_and_the_quickest_is_shown(
 
 def test_every_row_is_measured_and_every_start_is_in_a_row() -> None:
     host = bench_starts.Host("/none", "/none")
-    assert {*NAMES, "bare"} == {*bench.measures(host), "generate"}
+    assert {*NAMES, "bare"} == {*bench.measures(host), *bench_scale.measures("/none")}
 
 
 def test_a_quiet_machine_gets_no_hint() -> None:

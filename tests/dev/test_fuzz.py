@@ -92,10 +92,10 @@ def wrong(data: bytes) -> None:
 
 
 def test_without_atheris_hypothesis_finds_what_is_wrong() -> None:
-    good = Target(run=lambda _: None, seeds=(b"a",))
+    good = Target(run=lambda _: None, seeds=(b"a",), words=("a",))
     assert fuzz.blind(good, 0.01) > 0
     with pytest.raises(AssertionError):
-        fuzz.blind(Target(run=wrong, seeds=(b"\xffa",)), 60)
+        fuzz.blind(Target(run=wrong, seeds=(b"\xffa",), words=("a",)), 60)
 
 
 @pytest.mark.parametrize("words", [["elf"], ["elf", "x"], ["elf", "1", "2"], ["elf", "-1"]])

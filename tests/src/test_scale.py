@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What container starts and tools cost with many specs and devices: counted, never timed."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import cdidocs
+import pytest
+import spec_folders
+import specs
+from gpubind_cdi import compile as compiling
+
+from gpubind import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import FrameType
+
+FILES = 1000
+
+
+def foreign(folder: Path, count: int) -> tuple[str, str]:
+    """Write specs of others and compile them; give their folder and the state's."""
+    files = {
+        f"s{number}": cdidocs.spec(kind=f"vendor{number}.org/thing") for number in range(count)
+    }
+    folder.mkdir(exist_ok=True)
+    state = str(folder / "state")
+    place = spec_folders.lay(folder / "cdi", **files)
+    compiling.write(state, compiling.compiled({}, [place], f"{state}/sidecars"))
+    return place, state
+
+
+def calls(work: Callable[[], object]) -> Counter[str]:
+    """Count what is asked of the kernel, by the names of posix's functions."""
+    count: Counter[str] = Counter()
+
+    def profile(frame: FrameType, event: str, called: Any) -> None:
+        del frame
+        if event == "c_call" and getattr(called, "__module__", "") == "posix":
+            count[called.__name__] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def lines(work: Callable[[], object]) -> int:
+    """Count the lines of Python that are run."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        del frame, argument
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def compiled(folder: str) -> int:
+    """Count the lines that compiling a folder takes, tables that are read once aside."""
+    compiling.compiled({}, [folder], "/none")
+    return lines(lambda: compiling.compiled({}, [folder], "/none"))
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return foreign(tmp_path_factory.mktemp("scale"), FILES)
+
+
+def test_a_start_costs_one_stat_for_each_foreign_spec_and_nothing_else(
+    thousand: tuple[str, str], tmp_path: Path
+) -> None:
+    place, state = thousand
+    few, few_state = foreign(tmp_path, 10)
+    many = calls(lambda: registry.current([place], state))
+    less = calls(lambda: registry.current([few], few_state))
+    assert registry.current([place], state) is not None
+    assert many - less == Counter(stat=FILES - 10)
+    assert less["stat"] <= 10 + 4  # the spec directory, the state's and the configuration
+
+
+def test_a_changed_file_among_a_thousand_is_seen(tmp_path: Path) -> None:
+    place, state = foreign(tmp_path, 20)
+    (tmp_path / "cdi/s13.yaml").touch()
+    assert registry.current([place], state) is None
+
+
+def test_a_device_among_ten_thousand_is_found_in_the_same_steps() -> None:
+    def steps(count: int) -> int:
+        devices: Any = {f"gpu{number}": {} for number in range(count)}
+        compiled = specs.compiled(specs.spec(kind="vendor.org/gpu", devices=devices))
+        return lines(lambda: registry.resolve(compiled, ["vendor.org/gpu=gpu7"]))
+
+    assert steps(10_000) == steps(100)
+
+
+def test_twice_the_specs_take_twice_the_steps_to_compile(tmp_path: Path) -> None:
+    few, _ = foreign(tmp_path / "few", 20)
+    many, _ = foreign(tmp_path / "many", 40)
+    assert compiled(many) <= 2.1 * compiled(few)
+
+
+def test_twice_the_devices_take_twice_the_steps_to_compile(tmp_path: Path) -> None:
+    def steps(count: int) -> int:
+        devices = [cdidocs.device(f"d{number}") for number in range(count)]
+        return compiled(spec_folders.lay(tmp_path / f"d{count}", one=cdidocs.spec(*devices)))
+
+    assert steps(400) <= 2.1 * steps(200)
