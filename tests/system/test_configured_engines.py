@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from system.engines.containerd import CONFIG, Containerd
 from system.engines.docker import Docker
+from system.engines.podman import Podman
 from system.place import Place
 from system.test_gpus import GPU_0, SCRIPT, seen, wanted
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 DAEMON_JSON = "/etc/docker/daemon.json"
+CONTAINERS_CONF = "/etc/containers/containers.conf"
 CONFIG_TOML = "/etc/containerd/config.toml"
 # An operator's file, in his own layout.
 OPERATORS = """\
@@ -132,6 +134,32 @@ def test_docker_takes_cdi_devices_once_cdi_is_turned_on(
         assert text(place, DAEMON_JSON) == off
         restarted(docker)
         docker.run(*PLAIN, options=device, status=125)
+
+
+def test_podman_gives_gpus_once_configured_and_is_as_before_when_given_back(
+    place: Place, image: str, simulated: Node, configure: tuple[str, ...]
+) -> None:
+    environment = GPU_0 | {"LIBCUDA": simulated.libcuda}
+    look = ("sh", "-c", SCRIPT)
+    podman = Podman(place, image, CONTAINERS_CONF)
+    before = place.run("grep", "-rl", ".", "/etc/containers").stdout
+    place.run("sed", "-i", 's|^.engine.$|&\\nruntime = "runc"|', CONTAINERS_CONF)
+    operators = text(place, CONTAINERS_CONF)
+
+    gpubind(place, simulated, *configure, "--runtime=podman")
+    done = podman.run(*look, environment=environment, runtime="nvidia")
+    assert seen(done) == wanted(simulated)
+    assert seen(podman.run(*PLAIN, environment=GPU_0, runtime="")) == NOTHING
+
+    gpubind(place, simulated, *configure, "--runtime=podman", "--set-as-default")
+    assert seen(podman.run(*look, environment=environment, runtime="")) == wanted(simulated)
+    assert seen(podman.run(*PLAIN, runtime="")) == NOTHING
+
+    gpubind(place, simulated, "unconfigure", "--runtime=podman")
+    assert text(place, CONTAINERS_CONF) == operators
+    assert place.run("grep", "-rl", ".", "/etc/containers").stdout == before
+    assert seen(podman.run(*PLAIN, environment=GPU_0, runtime="")) == NOTHING
+    assert podman.run(*PLAIN, runtime="nvidia", status=None).returncode != 0
 
 
 def cri(containerd: Containerd) -> str:

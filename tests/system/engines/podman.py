@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,8 @@ driver = "overlay"
 graphroot = "/run/podman/root"
 runroot = "/run/podman/run"
 """
+CONFIG = "/run/podman/containers.conf"
 ENVIRONMENT = {
-    "CONTAINERS_CONF": "/run/podman/containers.conf",
     "CONTAINERS_STORAGE_CONF": "/run/podman/storage.conf",
     "PODMAN_IGNORE_CGROUPSV1_WARNING": "1",
 }
@@ -40,24 +41,33 @@ OPTIONS = ("--rm", "--network=none", "--cap-add=MKNOD", *LIMITS)
 
 
 class Podman:
-    """podman with an imported image."""
+    """podman with an imported image.
+
+    It reads a file of its own, or, with another `config`, the usual ones, of which this is one.
+    """
 
     name = "podman"
 
-    def __init__(self, place: Place, archive: str) -> None:
+    def __init__(self, place: Place, archive: str, config: str = CONFIG) -> None:
         self.place = place
-        place.run("mkdir", "-p", "/run/podman")
-        for name, text in (("containers", CONTAINERS_CONF), ("storage", STORAGE_CONF)):
-            place.run("sh", "-c", f"printf %s {shlex.quote(text)} > /run/podman/{name}.conf")
+        only = {"CONTAINERS_CONF": CONFIG} if config == CONFIG else {}
+        self.environment = ENVIRONMENT | only
+        place.run("mkdir", "-p", "/run/podman", os.path.dirname(config))
+        files = {config: CONTAINERS_CONF, ENVIRONMENT["CONTAINERS_STORAGE_CONF"]: STORAGE_CONF}
+        for path, text in files.items():
+            place.run("sh", "-c", f"printf %s {shlex.quote(text)} > {path}")
         self.call("load", "--quiet", "--input", archive)
 
     def call(
         self, *words: str, status: int | None = 0, runtime: str = RUNC
     ) -> subprocess.CompletedProcess[str]:
-        """Run a podman command; `runtime` is the low-level runtime's program."""
-        options = (f"--runtime={runtime}", "--log-level=warn")
+        """Run a podman command; `runtime` is the low-level runtime's program or configured name.
+
+        Where it is "", podman takes its default.
+        """
+        options = ["--log-level=warn", *([f"--runtime={runtime}"] if runtime else [])]
         return self.place.run(
-            "/usr/bin/podman", *options, *words, environment=ENVIRONMENT, status=status
+            "/usr/bin/podman", *options, *words, environment=self.environment, status=status
         )
 
     def run(
