@@ -79,6 +79,14 @@ RUNTIME = Lazy(
     },
     help="Set container engines up, show it, and give back what was there.",
 )
+SYSTEM = Lazy(
+    "system",
+    table={
+        "create-device-nodes": f"{_COMMANDS}.system_nodes:command",
+        "create-dev-char-symlinks": f"{_COMMANDS}.system_links:command",
+    },
+    help="Prepare the host: device nodes, and links to them.",
+)
 GPUBIND = Lazy(
     "gpubind",
     table={
@@ -87,6 +95,7 @@ GPUBIND = Lazy(
         "info": f"{_COMMANDS}.info:command",
         "config": f"{_COMMANDS}.config:command",
         "explain": f"{_COMMANDS}.explain:command",
+        "system": "gpubind_ctl.main:SYSTEM",
         "simulate": f"{_COMMANDS}.simulate:command",
     },
     help="Make a host's GPUs usable in containers.",

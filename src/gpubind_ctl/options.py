@@ -90,3 +90,27 @@ spec_dirs = listed(
     env="NVIDIA_CTK_CDI_SPEC_DIRS",
     help="A folder of CDI specs, later ones win; by default as configured.",
 )
+system_root = click.option(
+    "--driver-root",
+    "--root",
+    metavar="DIR",
+    envvar=["NVIDIA_CTK_DRIVER_ROOT", "ROOT", "NVIDIA_DRIVER_ROOT", "DRIVER_ROOT"],
+    default="/",
+    show_default=True,
+    help="Where the driver is installed.",
+)
+system_dev_root = click.option(
+    "--dev-root",
+    metavar="DIR",
+    envvar=["NVIDIA_CTK_DEV_ROOT", "NVIDIA_DEV_ROOT", "DEV_ROOT"],
+    help="Where /dev is; by default below the driver root.",
+)
+load_modules = click.option(
+    "--load-kernel-modules",
+    is_flag=True,
+    help="First load the driver's modules, by modprobe in the driver root.",
+)
+dry_run = click.option(
+    "--dry-run", is_flag=True, envvar="DRY_RUN", help="Print what would be done, and do nothing."
+)
+force = click.option("--force", is_flag=True, help="Also replace what is there and wrong.")

@@ -8,12 +8,17 @@ container shows its root at /run/nvidia/driver, Google's Container-Optimized OS 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gpubind_cdi import driver as drivers
 from gpubind_cdi.lookup import library
 
 from gpubind.root import Root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PLACES = ("/run/nvidia/driver", "/home/kubernetes/bin/nvidia")
 CONTROL = "/dev/nvidiactl"
@@ -26,6 +31,28 @@ class Roots:
     driver: str
     dev: str
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The driver root, the folder above /dev, and that above /proc and /sys, all open."""
+
+    driver: Root
+    nodes: Root
+    system: Root
+    notes: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def opened(driver_root: str, dev_root: str | None = None) -> Iterator[Opened]:
+    """Open the roots that `of` gives; /proc and /sys are a simulated node's own, else the host's.
+
+    Raises OSError where there is no such folder.
+    """
+    places = of(driver_root, dev_root)
+    with Root(places.driver) as root, Root(places.dev) as nodes, Root("/") as host:
+        system = next((one for one in (root, nodes) if drivers.holds_system(one)), host)
+        yield Opened(driver=root, nodes=nodes, system=system, notes=places.notes)
 
 
 def of(driver_root: str, dev_root: str | None = None) -> Roots:

@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpubind_cdi import driver
-
-from gpubind.root import Root
-from gpubind_ctl import roots, sources
+from gpubind_ctl import sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from gpubind_cdi.gpu import GpuSource
     from gpubind_cdi.modes.mode import Options
+
+    from gpubind.root import Root
 
 OUTPUT = "/var/run/cdi/nvidia.yaml"
 
@@ -51,21 +49,3 @@ class Job:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roots:
-    """The driver root, the folder above /dev, and that above /proc and /sys, all open."""
-
-    driver: Root
-    nodes: Root
-    system: Root
-
-
-@contextlib.contextmanager
-def opened(driver_root: str, dev_root: str | None) -> Iterator[Roots]:
-    """Open the roots of a host, found as `roots.of` does. Raises OSError for no such folder."""
-    places = roots.of(driver_root, dev_root)
-    with Root(places.driver) as root, Root(places.dev) as nodes, Root("/") as host:
-        system = next((one for one in (root, nodes) if driver.holds_system(one)), host)
-        yield Roots(driver=root, nodes=nodes, system=system)

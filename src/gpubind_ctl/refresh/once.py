@@ -14,7 +14,7 @@ from gpubind_cdi import files, generate, sidecar, signs
 
 from gpubind import VERSION
 from gpubind.errors import PartialError, ToolkitError, line
-from gpubind_ctl.refresh import job as jobs
+from gpubind_ctl import roots
 from gpubind_ctl.refresh import lock, owned, presence
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ def _holds(job: Job, made: dict[str, object]) -> bool:
 
 
 def _look(job: Job) -> tuple[Generated, Signs]:
-    with jobs.opened(job.driver_root, job.dev_root) as roots:
-        places = (roots.driver, roots.nodes, roots.system)
+    with roots.opened(job.driver_root, job.dev_root) as found:
+        places = (found.driver, found.nodes, found.system)
 
         def look() -> Generated:
-            gpus = job.source(roots.driver, job.options.library_search_paths, roots.nodes)
+            gpus = job.source(found.driver, job.options.library_search_paths, found.nodes)
             return generate.generate(job.options, gpus, *places)
 
         generated, taken = signs.settled(look, *places, more=job.options.csv_files)

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 from gpubind_cdi import driver, signs
 from gpubind_cdi.lookup import files, library
 
-from gpubind_ctl.refresh import job as jobs
+from gpubind_ctl import roots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gpubind.root import Root
-    from gpubind_ctl.refresh.job import Job, Roots
+    from gpubind_ctl.refresh.job import Job
+    from gpubind_ctl.roots import Opened
 
 NVIDIA = "0x10de"
 DISPLAY = re.compile(r"0x03[0-9a-f]{4}")
 PCI = "/sys/bus/pci/devices"
-OURS = ("", "nvidia", "nouveau", "nova_core")  # drivers of a GPU that may yet become nvidia
+OURS = ("", "nvidia")  # drivers of a GPU that is, or may yet become, the driver's
 WSL = "/dev/dxg"
 TEGRA = "/etc/nv_tegra_release"
 CONTROL = "/dev/nvidiactl"
@@ -52,40 +53,40 @@ def lacking(job: Job) -> str:
 def hardware(job: Job) -> bool:
     """Tell whether this host has a GPU that a driver could serve, now or soon."""
     try:
-        with jobs.opened(job.driver_root, job.dev_root) as roots:
-            return _has_gpu(roots.system) or roots.nodes.exists(WSL) or _is_tegra(roots)
+        with roots.opened(job.driver_root, job.dev_root) as found:
+            return _has_gpu(found.system) or found.nodes.exists(WSL) or _is_tegra(found)
     except OSError:
-        with jobs.opened("/", None) as roots:
-            return _has_gpu(roots.system)
+        with roots.opened("/") as found:
+            return _has_gpu(found.system)
 
 
 def _lacks(job: Job, *, wait: bool) -> Iterator[str]:
     try:
-        with jobs.opened(job.driver_root, job.dev_root) as roots:
-            yield from _parts(job, roots, wait=wait)
+        with roots.opened(job.driver_root, job.dev_root) as found:
+            yield from _parts(job, found, wait=wait)
     except FileNotFoundError as error:
         yield f"{error.filename} does not exist"
 
 
-def _parts(job: Job, roots: Roots, *, wait: bool) -> Iterator[str]:
+def _parts(job: Job, found: Opened, *, wait: bool) -> Iterator[str]:
     """Give what is not there, the most telling first."""
     mode = job.options.mode.lower()
     if mode in BY_NODES:
-        pattern = roots.nodes.outer(BY_NODES[mode])
+        pattern = found.nodes.outer(BY_NODES[mode])
         if not signs.matches(pattern):
             yield f"there is no {pattern}"
         return
-    if mode == "csv" or (mode == "auto" and (roots.nodes.exists(WSL) or _is_tegra(roots))):
+    if mode == "csv" or (mode == "auto" and (found.nodes.exists(WSL) or _is_tegra(found))):
         return
-    if not roots.system.exists(driver.KERNEL_FILE):
+    if not found.system.exists(driver.KERNEL_FILE):
         yield "the kernel module nvidia is not loaded"
-    elif not files.listed(roots.system, signs.GPUS):
-        yield f"there is no GPU in {roots.system.outer(signs.GPUS)}"
-    folders = library.folders(roots.driver, job.options.library_search_paths)
+    elif not files.listed(found.system, signs.GPUS):
+        yield f"there is no GPU in {found.system.outer(signs.GPUS)}"
+    folders = library.folders(found.driver, job.options.library_search_paths)
     if not driver.versions(folders):
-        yield f"no library of the driver is in {roots.driver.path}"
-    if wait and not roots.nodes.exists(CONTROL):
-        yield f"there is no {roots.nodes.outer(CONTROL)}"
+        yield f"no library of the driver is in {found.driver.path}"
+    if wait and not found.nodes.exists(CONTROL):
+        yield f"there is no {found.nodes.outer(CONTROL)}"
 
 
 def _has_gpu(system: Root) -> bool:
@@ -107,5 +108,5 @@ def _bound(system: Root, folder: str) -> str:
         return ""
 
 
-def _is_tegra(roots: Roots) -> bool:
-    return roots.driver.exists(TEGRA) or roots.system.exists(TEGRA)
+def _is_tegra(found: Opened) -> bool:
+    return found.driver.exists(TEGRA) or found.system.exists(TEGRA)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpubind_cdi import signs
 
 from gpubind import config
-from gpubind_ctl.refresh import job as jobs
+from gpubind_ctl import roots
 from gpubind_ctl.refresh import manager, once, owned, presence, record, waiting, watch
 from gpubind_ctl.refresh.gpus import Gpus
 from gpubind_ctl.refresh.uevents import Uevents
@@ -129,7 +129,7 @@ def listened(
 def _begun(job: Job) -> GpuEvents:
     from gpubind_cdi import listening, simulated
 
-    with jobs.opened(job.driver_root, job.dev_root) as roots:
-        own = simulated.is_simulated(roots.nodes)
-        root = roots.nodes if own else roots.driver
+    with roots.opened(job.driver_root, job.dev_root) as found:
+        own = simulated.is_simulated(found.nodes)
+        root = found.nodes if own else found.driver
         return listening.to(root, job.options.library_search_paths)
