@@ -101,7 +101,8 @@ class Target:
 
     `main` is the file that is configured; it is among `files`. `how` says how it was found, for
     the operator. `version` is the installed daemon's, empty where unknown. `argv` is the command
-    line it runs with, or will. `notes` are findings to tell, each one line.
+    line it runs with, or will. `notes` are findings to tell, each one line. `unit` is the systemd
+    unit to restart where it is not the engine's usual one.
     """
 
     main: str
@@ -110,6 +111,7 @@ class Target:
     version: tuple[int, ...] = ()
     argv: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unit: str = ""
 
     def data(self, path: str) -> bytes | None:
         """Give a file's bytes, None where it is absent or none of the target's."""

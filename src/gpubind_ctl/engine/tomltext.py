@@ -22,6 +22,8 @@ BOM = b"\xef\xbb\xbf"
 _PLACE = re.compile(r" ?\(at (?:line (\d+), column (\d+)|end of document)\)$")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _VALUE = r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|true|false|[0-9+-][0-9A-Za-z_.:+-]*"
+_DEPTH = 64  # tables and lists in each other; no engine has a fifth of it
+_DOTTED = re.compile(r"^[ \t\[]*(?:[^.=#\n]*\.){256}", re.MULTILINE)
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -47,19 +49,42 @@ def encoded(text: str, before: bytes | None) -> bytes:
 
 def parsed(text: str, name: str) -> dict[str, Any]:
     """Give the document in a text. Raises ToolkitError naming file, line and column."""
+    if _DOTTED.search(text):
+        raise _too_deep(name)  # tomllib takes minutes for such a key
     try:
-        return tomllib.loads(text)
+        document = tomllib.loads(text)
     except RecursionError:
-        raise ToolkitError(f"{name}: is nested too deeply", identifier="ENGINE-TOML") from None
+        raise _too_deep(name) from None
     except ValueError as error:
-        said = str(error)
-        found = _PLACE.search(said)
-        message = _PLACE.sub("", said)
-        if found and found[1]:
-            line, column = int(found[1]), int(found[2])
-            raise place.at(name, text, line, column, message, identifier="ENGINE-TOML") from None
-        offset = len(text.rstrip()) if found else 0
-        raise _wrong(name, text, offset, message) from None
+        raise _no_toml(text, name, str(error)) from None
+    level: list[Any] = [document]
+    for _ in range(_DEPTH):
+        level = [inner for one in level for inner in _inside(one)]
+    if level:
+        raise _too_deep(name)
+    return document
+
+
+def _inside(value: Any) -> Sequence[Any]:
+    if isinstance(value, dict):
+        return [*value.values()]
+    return value if isinstance(value, list) else ()
+
+
+def _too_deep(name: str) -> ToolkitError:
+    return ToolkitError(f"{name}: is nested too deeply", identifier="ENGINE-TOML")
+
+
+def _no_toml(text: str, name: str, said: str) -> ToolkitError:
+    """Give the error for what tomllib said, at the place it named."""
+    found = _PLACE.search(said)
+    message = _PLACE.sub("", said)
+    if not found:
+        return ToolkitError(f"{name}: {message}", identifier="ENGINE-TOML")
+    if not found[1]:
+        return _wrong(name, text, len(text.rstrip()), message)
+    line, column = int(found[1]), int(found[2])
+    return place.at(name, text, line, column, message, identifier="ENGINE-TOML")
 
 
 def table(document: Mapping[str, Any], path: Sequence[str], name: str, text: str) -> dict[str, Any]:
@@ -77,8 +102,9 @@ def table(document: Mapping[str, Any], path: Sequence[str], name: str, text: str
 
 
 def at(name: str, text: str, path: Sequence[str], message: str, hint: str = "") -> ToolkitError:
-    """Give the error for what stands at a key: with the key's line, where it is found."""
-    line = line_of(text, path)
+    """Give the error for what stands at a key, with its line or that of what it is in."""
+    lines = (line_of(text, path[:size]) for size in range(len(path), 0, -1))
+    line = next((one for one in lines if one), 0)
     if not line:
         return engine.refused(f"{name}: {message}", hint)
     shown = block.lines_of(text)[line - 1]

@@ -194,14 +194,11 @@ def _with_cdi(state: State, change: Change) -> Change:
 
 def _imported(target: Found) -> bool:
     """Tell whether the files, as they are, import the drop-in once it is there."""
-    own = target.drop_in
-    folder, _, name = own.rpartition("/")
-    for layer in target.layers():
-        for one in layer.document.get("imports", ()):
-            path = model.joined(layer.path, one)
-            if own in model.expanded(path, lambda here: [name] if here == folder else []):
-                return True
-    return False
+    return any(
+        model.matches(model.joined(layer.path, one), target.drop_in)
+        for layer in target.layers()
+        for one in layer.document.get("imports", ())
+    )
 
 
 def _change(state: State, text: str, path: str) -> Change:

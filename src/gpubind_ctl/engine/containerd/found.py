@@ -128,6 +128,13 @@ def release(wants: Wants, host: Host, program: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.groups()) if match else ()
 
 
+def _unit(layout: Mapping[str, Any], host: Host) -> str:
+    """Give the unit that starts containerd where that is not containerd's own."""
+    if layout["name"] == STANDARD:
+        return ""
+    return str(next((one for one in layout["units"] if host.unit(one)), layout["units"][0]))
+
+
 def find(wants: Wants, host: Host, service: Service) -> Found:
     """Give the files containerd loads. Raises ToolkitError where that is doubtful."""
     layout = chosen(wants, host)
@@ -199,6 +206,7 @@ def _plain(
         argv=argv,
         notes=tuple(notes),
         layout=layout["name"],
+        unit=_unit(layout, host),
         way=way,
         drop_in=own if way == DROP_IN else "",
         pattern=pattern,
@@ -233,11 +241,14 @@ def _template(wants: Wants, host: Host, layout: Mapping[str, Any]) -> Found:
     files = [File(layer.path, host.read(layer.path)) for layer in given]
     own = wants.drop_in or f"{layout['folder']}/99-nvidia.toml"
     imports = given[0].document.get("imports", [])
-    matched = any(
-        own in model.expanded(one, lambda _: [posixpath.basename(own)]) for one in imports
-    )
+    matched = any(model.matches(one, own) for one in imports)
     version = release(wants, host, layout["program"])
-    shared: dict[str, Any] = {"how": layout["about"], "layout": layout["name"], "version": version}
+    shared: dict[str, Any] = {
+        "how": layout["about"],
+        "layout": layout["name"],
+        "version": version,
+        "unit": _unit(layout, host),
+    }
     if number >= 3 and matched and wants.drop_in is not None:
         if own not in [file.path for file in files]:
             files.append(File(own, host.read(own)))
@@ -270,6 +281,7 @@ def _k0s(wants: Wants, host: Host, layout: Mapping[str, Any]) -> Found:
         how=layout["about"],
         version=version,
         layout=layout["name"],
+        unit=_unit(layout, host),
         way=PATCH,
         drop_in=own,
     )

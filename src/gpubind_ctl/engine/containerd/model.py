@@ -115,6 +115,12 @@ def expanded(pattern: str, names: Callable[[str], Iterable[str]]) -> list[str]:
     return found
 
 
+def matches(pattern: str, path: str) -> bool:
+    """Tell whether an import names a path, each part of it within its folder."""
+    parts, names = pattern.split("/"), path.split("/")
+    return len(parts) == len(names) and all(map(fnmatch.fnmatchcase, names, parts))
+
+
 def version(given: Sequence[Layer]) -> int:
     """Give the version of the configuration, 0 where no file says anything.
 
