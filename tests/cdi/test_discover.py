@@ -54,6 +54,21 @@ def test_a_library_is_mounted_where_its_file_really_is(tmp_path: Path) -> None:
     }
 
 
+def test_a_driver_in_a_nix_store_is_found_by_its_links(tmp_path: Path) -> None:
+    driver, links_to = "/nix/store/1a-nvidia-x11/lib", "/nix/store/2b-graphics-drivers"
+    tree: dict[str, bytes | str | Char | None] = {
+        **driver_roots.driver(at=driver),
+        "/run/opengl-driver": f"-> {links_to}",
+        f"{links_to}/lib/libcuda.so.1": f"-> {driver}/libcuda.so.1",
+        f"{links_to}/lib/libcuda.so.{V}": f"-> {driver}/libcuda.so.{V}",
+        f"{links_to}/lib/libnvidia-ml.so.1": f"-> {driver}/libnvidia-ml.so.1",
+    }
+    found = look(tmp_path, tree, shared.discover)
+    assert required(found) == []
+    assert {mount.container.rpartition("/")[0] for mount in found.mounts} == {driver}
+    assert (found.folders, found.entries[0].path) == ((driver,), f"{driver}/libcuda.so.1")
+
+
 def test_32_bit_libraries_belong_to_compat32_alone(tmp_path: Path) -> None:
     tree: Tree = {
         **driver_roots.driver(),

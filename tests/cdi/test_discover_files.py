@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import driver_roots
 from discovery import links, look, required
 from driver_roots import FIFO, LIBRARIES, SOCKET, VERSION
 from gpubind_cdi.discover import files
+
+from gpubind.root import Root
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from driver_roots import Tree
+    from gpubind_cdi.discover.found import Found
+    from gpubind_cdi.driver import Driver
 
 V = VERSION
 
@@ -63,6 +69,33 @@ def test_firmware_comes_from_every_folder_the_kernel_looks_in(tmp_path: Path) ->
         f"/lib/firmware/6.1.0-test/nvidia/{V}/gsp_tu10x.bin",
         f"/lib/firmware/nvidia/{V}/gsp_ga10x.bin",
     ]
+
+
+def test_firmware_of_a_driver_in_a_folder_of_its_own_is_found_there(tmp_path: Path) -> None:
+    outer, own = str(tmp_path), "/opt/driver"
+    tree: Tree = {
+        "/sys/module/firmware_class/parameters/path": f"{own}/firmware\n",
+        f"{own}/firmware/nvidia/{V}/gsp_ga10x.bin": "x",
+    }
+
+    def moved(driver: Driver) -> Found:
+        with Root(f"{outer}{own}") as root:
+            return files.firmware(replace(driver, root=root))
+
+    (mount,) = look(tmp_path, tree, moved).mounts
+    assert (mount.host, mount.container) == (
+        f"{outer}{own}/firmware/nvidia/{V}/gsp_ga10x.bin",
+        f"/firmware/nvidia/{V}/gsp_ga10x.bin",
+    )
+
+
+def test_configuration_of_a_nix_host_has_the_same_place(tmp_path: Path) -> None:
+    tree: Tree = {
+        "/run/opengl-driver": "-> /nix/store/2b-graphics-drivers",
+        "/nix/store/2b-graphics-drivers/share/vulkan/icd.d/nvidia_icd.x86_64.json": "x",
+    }
+    (mount,) = look(tmp_path, tree, files.configs).mounts
+    assert mount.container == "/etc/vulkan/icd.d/nvidia_icd.x86_64.json"
 
 
 def test_configuration_has_one_place_in_the_container(tmp_path: Path) -> None:

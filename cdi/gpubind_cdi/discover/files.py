@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROGRAM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 MODULE_FOLDERS = ("drivers", "extensions", "updates/drivers", "updates/extensions")
 MODULE_BASES = ("/usr/lib/xorg", "/usr/lib64/xorg", "/usr/X11R6/lib", "/usr/X11R6/lib64")
-CONFIG_FOLDERS = ("/etc", "/usr/local/share", "/usr/share")
+CONFIG_FOLDERS = ("/etc", "/usr/local/share", "/usr/share", "/run/opengl-driver/share")
 VULKAN_FOLDERS = (*CONFIG_FOLDERS, "")  # some container hosts keep it at the root's top
 FIRMWARE_PATH = "/sys/module/firmware_class/parameters/path"
 RELEASE = "/proc/sys/kernel/osrelease"

@@ -34,6 +34,8 @@ SEARCH = (
     "/usr/lib32",
     "/usr/lib",
     "/lib",
+    "/run/opengl-driver/lib",  # NixOS, which has links to its store there
+    "/run/opengl-driver-32/lib",
 )
 ANCHORS = ("libcuda.so.1", "libnvidia-ml.so.1")
 CACHE = "/etc/ld.so.cache"
