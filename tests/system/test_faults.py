@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,24 @@ def generated(
         )
 
     return generate
+
+
+def test_a_healthy_driver_is_one_line_and_what_it_lacks_is_told_when_asked_for(
+    node: Node, tmp_path: Path
+) -> None:
+    dev = f"{node.prefix}/host" if os.path.isdir(f"{node.prefix}/host") else node.root
+    words = [f"{node.prefix}/bin/gpubind", "cdi", "generate", "--strict"]
+    words += [f"--driver-root={node.root}", f"--dev-root={dev}"]
+    words += [f"--output={tmp_path}/nvidia.yaml", f"--state-dir={tmp_path}/state"]
+    quiet, asked = (
+        subprocess.run([*words, *more], capture_output=True, text=True, check=False)
+        for more in ((), ("--explain-missing",))
+    )
+    assert (quiet.returncode, quiet.stderr.count("\n")) == (0, 1)
+    assert quiet.stderr.startswith(f"gpubind: {tmp_path}/nvidia.yaml: CDI ")
+    lines = asked.stderr.splitlines()[1:]
+    assert lines
+    assert all(line.startswith("gpubind: not there, not required: ") for line in lines)
 
 
 def test_a_lost_gpu_leaves_the_other(
