@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import driver_roots
 from discovery import links, look, required
 from driver_roots import FIFO, LIBRARIES, SOCKET, VERSION
 from gpubind_cdi.discover import files
