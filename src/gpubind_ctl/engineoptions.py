@@ -61,11 +61,18 @@ _executable = click.option(
     metavar="FILE",
     help="The engine's program, for --config-source command.",
 )
+_layout = click.option(
+    "--layout",
+    default="",
+    metavar="NAME",
+    help="containerd's kind of installation: standard, k3s, rke2, k0s or microk8s; by default what "
+    "is there.",
+)
 
 
 def engine_config(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that say which files of an engine are meant."""
-    return _config(_drop_in(_source(_executable(command))))
+    return _config(_drop_in(_layout(_source(_executable(command)))))
 
 
 runtime_name = click.option(
@@ -77,7 +84,7 @@ runtime_name = click.option(
     help="The runtime's name.",
 )
 dry_run = click.option("--dry-run", is_flag=True, help="Show the change as a diff; write nothing.")
-restart_daemon = click.option(
+_restart = click.option(
     "--restart",
     type=click.Choice(restart.MODES),
     is_flag=False,
@@ -85,6 +92,22 @@ restart_daemon = click.option(
     default=None,
     help="Restart the daemon, wait until it is up, and give the old files back where it is not.",
 )
+_patience = click.option(
+    "--restart-timeout",
+    "patience",
+    type=click.IntRange(min=1),
+    default=restart.PATIENCE,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a daemon may take to come up.",
+)
+
+
+def restart_daemon(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options to restart the daemon."""
+    return _restart(_patience(command))
+
+
 engine_state = click.option(
     "--state-dir",
     "state",

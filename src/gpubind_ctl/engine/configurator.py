@@ -38,12 +38,12 @@ def configure(one: Engine, wants: Wants, host: Host, state: str, *, dry_run: boo
     """Give an engine our runtime. Raises ToolkitError; nothing is changed then."""
     if dry_run:
         target = one.find(wants, host)
-        return _planned(one, target, wants, journal.load(state, one.name, target.main))
+        return _planned(one, target, wants, journal.load(state, one.name, target.main), host)
     with files.locked(state):
         for _ in range(ATTEMPTS):
             target = one.find(wants, host)
             old = _current(one, target, journal.load(state, one.name, target.main), host)
-            done = _planned(one, target, wants, old)
+            done = _planned(one, target, wants, old, host)
             files.sweep(done.edits or (Edit(target.main, None, None),))
             if not done.edits:
                 return done
@@ -53,10 +53,12 @@ def configure(one: Engine, wants: Wants, host: Host, state: str, *, dry_run: boo
     raise _contended(one.name)
 
 
-def _planned(one: Engine, target: Target, wants: Wants, record: Record) -> Done:
+def _planned(one: Engine, target: Target, wants: Wants, record: Record, host: Host) -> Done:
     wants = replace(wants, former=record.former(wants.name))
     edits = tuple(edit for edit in one.edit(target, wants) if edit.before != edit.after)
     one.prove(target, edits, wants)
+    if isinstance(one, engine.Checked):
+        one.check(target, edits, wants, host)
     setting = one.read(target.after(edits))
     return Done(
         target=target,
@@ -185,7 +187,10 @@ def put_back(done: Done, host: Host, state: str, one: Engine) -> None:
     """Take a change back right after it was made. Raises ToolkitError, OSError."""
     with files.locked(state):
         edits = [replace(edit, before=edit.after, after=edit.before) for edit in done.edits]
-        files.write(tuple(reversed(edits)), host)
+        try:
+            files.write(tuple(reversed(edits)), host)
+        except files.ChangedError:
+            raise _contended(one.name) from None
         record = journal.load(state, one.name, done.target.main)
         journal.save(state, record.settled(host.read))
 

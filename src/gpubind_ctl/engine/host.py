@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import subprocess
+import tempfile
 from typing import TYPE_CHECKING
 
 from gpubind import root
@@ -15,13 +16,13 @@ from gpubind_ctl.engine import unit
 from gpubind_ctl.engine.engine import Daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gpubind_ctl.engine.engine import Service
 
 LIMIT = 1 << 24  # bytes of a configuration file
 PATIENCE = 10  # seconds for a program that shows its version or configuration
-_UNITS = (
+UNITS = (
     "/etc/systemd/system",
     "/run/systemd/system",
     "/usr/lib/systemd/system",
@@ -33,9 +34,10 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
 class ThisHost:
     """The port's one implementation; see `engine.Host` for what each method gives."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str], units: Sequence[str] = UNITS) -> None:
         self.uid = os.geteuid()
         self.env = env
+        self.units = units
 
     def read(self, path: str) -> bytes | None:
         """Give a regular file's bytes, links followed; what would block is refused."""
@@ -73,10 +75,10 @@ class ThisHost:
     def unit(self, name: str) -> tuple[str, ...]:
         """Give the words of a unit's ExecStart, drop-ins and variables applied."""
         place = next(
-            (f"{folder}/{name}" for folder in _UNITS if self._text(f"{folder}/{name}")), ""
+            (f"{folder}/{name}" for folder in self.units if self._text(f"{folder}/{name}")), ""
         )
         drops: dict[str, str] = {}
-        for folder in reversed(_UNITS):
+        for folder in reversed(self.units):
             for base in self.names(f"{folder}/{name}.d"):
                 if base.endswith(".conf"):
                     drops[base] = f"{folder}/{name}.d/{base}"
@@ -104,6 +106,14 @@ class ThisHost:
         except (OSError, subprocess.TimeoutExpired):
             return ""
         return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+
+    def tried(self, files: Mapping[str, bytes], *words: str) -> str:
+        """Give what a program prints with these files in a folder, `{folder}` in the words."""
+        with tempfile.TemporaryDirectory(prefix="gpubind-") as folder:
+            for name, data in files.items():
+                with open(os.path.join(folder, name), "wb") as file:
+                    file.write(data)
+            return self.output(*(word.replace("{folder}", folder) for word in words))
 
     def _text(self, path: str) -> str:
         """Give a file's text; one that can't be read is empty, as is one that is masked."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -27,7 +28,7 @@ class Restarter(Protocol):
     """Something that makes a daemon read its files again."""
 
     def restart(self, service: Service) -> None:
-        """Ask for it; the daemon need not be up when this returns. Raises ToolkitError."""
+        """Ask for it; the daemon need not be up when this returns, or ever."""
 
 
 class Systemd:
@@ -49,32 +50,38 @@ class Signal:
         self.host = host
 
     def restart(self, service: Service) -> None:
-        """Send SIGHUP to the daemon. Raises ToolkitError where none runs or it would die of it."""
+        """Send SIGHUP to the daemon, if it still runs."""
         daemon = self.host.running(service)
-        if daemon is None:
-            raise _down(f"no {service.program} is running", "start it")
-        if not service.reloads:
-            raise _down(f"{service.program} has no signal for it", "restart it by its supervisor")
-        os.kill(daemon.pid, signal.SIGHUP)
+        if daemon is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(daemon.pid, signal.SIGHUP)
 
 
 def of(mode: str, host: Host, service: Service) -> Restarter:
-    """Give the way to restart; `auto` is systemd where that runs. Raises ToolkitError."""
+    """Give the way to restart; `auto` is systemd where that runs.
+
+    Raises ToolkitError where there is none, so that nothing is changed then.
+    """
     if not service.program:
         raise UsageError(
             "this engine has no daemon", identifier="USE-RESTART", hint="leave --restart out"
         )
     if mode == "systemd" or (mode == "auto" and os.path.isdir("/run/systemd/system")):
         return Systemd(host)
+    if not service.reloads:
+        raise _none(f"{service.program} has no signal for it", "restart it by its supervisor")
+    if host.running(service) is None:
+        raise _none(f"no {service.program} is running", "leave --restart out, and start it")
     return Signal(host)
 
 
-def up(service: Service, host: Host, runtime: str, since: float) -> bool:
+def up(service: Service, host: Host, runtime: str, since: float, patience: float) -> bool:
     """Wait until the daemon answers and, if it reloads, knows the runtime; tell whether it did.
 
-    `since` is the earliest start that counts, in seconds of the epoch; 0 is any.
+    `since` is the earliest start that counts, in seconds of the epoch; 0 is any. `patience` is in
+    seconds.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         daemon = host.running(service)
         if daemon is not None and daemon.started >= since and _answers(service, daemon, runtime):
@@ -118,5 +125,5 @@ def _runtimes(one: socket.socket) -> tuple[str, ...]:
         return ()
 
 
-def _down(message: str, hint: str) -> ToolkitError:
+def _none(message: str, hint: str) -> ToolkitError:
     return ToolkitError(message, identifier="ENGINE-RESTART", hint=hint)
