@@ -39,6 +39,13 @@ class Silent:
         raise ToolkitError("no NVML here", identifier="DRV-NOT-FOUND")
 
 
+class Untold(Silent):
+    """A source of GPUs that nobody may ask."""
+
+    def gpus(self) -> Sequence[Gpu]:
+        raise AssertionError("NVML was asked")
+
+
 NO_NVML = Silent()
 ONE = Known([ORIN], version="540.4.0")
 MIXED = Known([ORIN, BESIDE], version="540.4.0")

@@ -140,6 +140,13 @@ def test_links_lead_nowhere_outside_of_the_root(tmp_path: Path) -> None:
     ]
 
 
+def test_an_absolute_link_is_one_inside_of_the_root(tmp_path: Path) -> None:
+    files = {"/d/a": "-> /etc/other/a", "/etc/other/a": "-> ../../b", "/b": "inside"}
+    generated = made(tmp_path, {**tree("sym, /d/a"), **files}, NO_NVML, CSV)
+    assert mounts(generated)["/b"] == "/b"
+    assert links(generated) == {"/d/a": "/etc/other/a", "/etc/other/a": "../../b"}
+
+
 def test_the_release_file_is_the_driver_roots(tmp_path: Path) -> None:
     with_file = made(tmp_path / "a", tree(), NO_NVML, CSV)
     file = "/etc/nv_tegra_release"
@@ -150,25 +157,27 @@ def test_the_release_file_is_the_driver_roots(tmp_path: Path) -> None:
 
 
 def test_an_ignored_link_is_left_out_and_a_library_of_that_name_stays(tmp_path: Path) -> None:
-    lines = ("sym, /usr/lib/a.so", "lib, /usr/lib/b.so", "sym, /usr/lib/c.so.1")
+    lines = ("sym, /usr/lib/a.so", "lib, /usr/lib/libb.so", "sym, /usr/lib/c.so.1")
     files: dict[str, Any] = {
-        "/usr/lib/a.so": "-> b.so",
-        "/usr/lib/b.so": lib("b.so", "aarch64"),
-        "/usr/lib/c.so.1": "-> b.so",
+        "/usr/lib/a.so": "-> libb.so",
+        "/usr/lib/libb.so": lib("libb.so", "aarch64"),
+        "/usr/lib/c.so.1": "-> c.bin",
+        "/usr/lib/c.bin": "c",
     }
     wanted = replace(CSV, csv_ignore_patterns=("**/*.so",))
     generated = made(tmp_path, {**tree(*lines), **files}, NO_NVML, wanted)
-    assert links(generated) == {"/usr/lib/c.so.1": "b.so"}
-    assert "/usr/lib/b.so" in mounts(generated)
+    assert links(generated) == {"/usr/lib/c.so.1": "c.bin"}
+    assert {"/usr/lib/libb.so", "/usr/lib/c.bin"} <= set(mounts(generated))
 
 
 def test_a_library_is_looked_for_below_a_search_path_first(tmp_path: Path) -> None:
-    files = {"/opt/l4t/usr/lib/x.bin": "new", "/usr/lib/x.bin": "old", "/usr/lib/y.bin": "y"}
-    lines = ("lib, /usr/lib/x.bin", "lib, /usr/lib/y.bin")
+    files: dict[str, Any] = {"/opt/l4t/usr/lib/x.bin": "new", "/usr/lib/x.bin": "old"}
+    files |= {"/usr/lib/y.bin": "y", "/opt/l4t/d": None, "/d": None}
+    lines = ("lib, /usr/lib/x.bin", "lib, /usr/lib/y.bin", "dir, /d")
     wanted = replace(CSV, library_search_paths=("/opt/l4t",))
     found = mounts(made(tmp_path, {**tree(*lines), **files}, NO_NVML, wanted))
     assert found["/usr/lib/x.bin"] == "/opt/l4t/usr/lib/x.bin"
-    assert found["/usr/lib/y.bin"] == "/usr/lib/y.bin"
+    assert (found["/usr/lib/y.bin"], found["/d"]) == ("/usr/lib/y.bin", "/d")
 
 
 def test_only_the_usual_lists_are_read_unless_all_are_wanted(tmp_path: Path) -> None:

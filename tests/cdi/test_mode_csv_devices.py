@@ -13,9 +13,12 @@ import pytest
 import tegras
 from driver_roots import Char, Known, lib, needs_nodes
 from generated_hosts import made, node_paths
+from gpubind_cdi.modes import table
+from gpubind_cdi.modes.mode import Host
 from tegras import LIBRARIES, MIXED, NO_NVML, ONE, ORIN, cuda, tree
 
 from gpubind.errors import UsageError
+from gpubind.root import Root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +51,18 @@ def test_none_is_the_files_without_a_node(tmp_path: Path) -> None:
     assert generated_hosts.names(generated) == ["none"]
     assert node_paths(generated, "none") == []
     assert generated.spec.container_edits.device_nodes == ()
+
+
+def test_none_needs_no_node_to_be_there(tmp_path: Path) -> None:
+    files = {name: value for name, value in tree().items() if not name.startswith("/dev/")}
+    generated = made(tmp_path, files, NO_NVML, replace(CSV, device_ids=("none",)))
+    assert generated_hosts.names(generated) == ["none"]
+
+
+def test_nvml_is_not_asked_on_a_machine_that_is_no_tegra(tmp_path: Path) -> None:
+    with Root(driver_roots.grow(tmp_path, generated_hosts.two())) as root:
+        host = Host(root=root, dev_root=root, system=root, gpus=tegras.Untold(), machine="x86_64")
+        assert table.resolve("auto", host)[0].name == "nvml"
 
 
 def test_another_device_is_an_error(tmp_path: Path) -> None:
@@ -150,6 +165,13 @@ def test_otherwise_one_device_stands_for_all_and_it_is_said_why(
         (tree(), ONE, "aarch64", "csv", "the GPU Orin (nvgpu) is integrated"),
         (tree(), MIXED, "aarch64", "csv", "the GPU Orin (nvgpu) is integrated"),
         (
+            {"/dev/nvmap": Char(10, 77)},
+            Known([replace(ORIN, name="NVIDIA Thor", pci="0000:01:00.0")]),
+            "aarch64",
+            "csv",
+            "the GPU NVIDIA Thor is integrated",
+        ),
+        (
             tree(),
             NO_NVML,
             "x86_64",
@@ -182,11 +204,6 @@ def test_otherwise_one_device_stands_for_all_and_it_is_said_why(
 def test_auto_is_this_mode_for_an_integrated_gpu_and_a_tegra_without_nvml(
     tmp_path: Path, files: dict[str, Any], source: Any, machine: str, mode: str, why: str
 ) -> None:
-    from gpubind_cdi.modes import table
-    from gpubind_cdi.modes.mode import Host
-
-    from gpubind.root import Root
-
     with Root(driver_roots.grow(tmp_path, files)) as root:
         host = Host(root=root, dev_root=root, system=root, gpus=source, machine=machine)
         found, reason = table.resolve("auto", host)
