@@ -50,10 +50,10 @@ class Podman:
                 raise UsageError(message, identifier="USE-PATH", hint="give the whole path")
         only = wants.config or host.env.get("CONTAINERS_CONF", "")
         base = _base(host)
-        paths = [only] if only else [*_paths(base, host)]
-        own = only if only else wants.drop_in or f"{base}/{DROP_IN}"
+        own = only or wants.drop_in or f"{base}/{DROP_IN}"
         if wants.drop_in is None and not only:
             own = f"{base}/containers.conf"
+        paths = [only] if only else [*_paths(base, host, own)]
         paths += [] if own in paths else [own]
         files = tuple(File(path, host.read(path)) for path in paths)
         match = _VERSION.search(host.output(wants.executable or "podman", "--version"))
@@ -172,12 +172,14 @@ def _base(host: Host) -> str:
     return f"{home}/containers"
 
 
-def _paths(base: str, host: Host) -> Iterator[str]:
-    """Give the files podman reads, in its order."""
+def _paths(base: str, host: Host, own: str) -> Iterator[str]:
+    """Give the files podman reads, in its order, with the place of one that is not there yet."""
     for folder in dict.fromkeys((VENDOR, ETC, base)):
         yield f"{folder}/containers.conf"
-        names = host.names(f"{folder}/containers.conf.d") if folder != VENDOR else ()
-        yield from (f"{folder}/containers.conf.d/{one}" for one in names if one.endswith(".conf"))
+        drops = f"{folder}/containers.conf.d"
+        names = host.names(drops) if folder != VENDOR else ()
+        paths = {f"{drops}/{name}" for name in names if name.endswith(".conf")}
+        yield from sorted(paths | ({own} if own.rpartition("/")[0] == drops else set()))
 
 
 def _hooks(files: tuple[File, ...], host: Host) -> Iterator[File]:
