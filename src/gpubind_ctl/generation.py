@@ -105,12 +105,10 @@ def options(
     fault = names.kind_fault(kind)
     if fault:
         raise UsageError(fault, identifier="USE-KIND", hint="see --vendor and --class")
-    limiting = None
-    if cdi_version_max is None:
-        cdi_version_max, limiting = engine_versions.lowest(engine_versions.installed())
+    highest, limiting = (cdi_version_max, "") if cdi_version_max is not None else _lowest()
     return Options(
-        cdi_version_max=cdi_version_max,
-        cdi_version_for=str(limiting or ""),
+        cdi_version_max=highest,
+        cdi_version_for=limiting,
         device_name_strategies=device_name_strategy or namer.DEFAULT_STRATEGIES,
         library_search_paths=library_search_path,
         config_search_paths=config_search_path,
@@ -118,8 +116,14 @@ def options(
         enable_hooks=enable_hook,
         device_ids=device_id,
         **plain,
-        **_features(feature_flag, cdi_version_max),
+        **_features(feature_flag, highest),
     )
+
+
+def _lowest() -> tuple[str, str]:
+    """Give the CDI version that the engines installed read, and which of them limits it."""
+    highest, engine = engine_versions.lowest(engine_versions.installed())
+    return highest, str(engine or "")
 
 
 def _features(flags: tuple[str, ...], highest: str) -> dict[str, Any]:
