@@ -51,6 +51,11 @@ class FakeHost:
         """Give what `--version` prints."""
         return f"{words[0]} github.com/x/y v{self.release}" if self.release else ""
 
+    def tried(self, files: Mapping[str, bytes], *words: str) -> str:
+        """Give nothing: there is no such program."""
+        del files, words
+        return ""
+
     def configure(self, engine: Engine, wants: Wants) -> list[str]:
         """Do what a configure does, but for the journal; gives the paths it wrote."""
         target = engine.find(wants, self)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from gpubind import paths
 from gpubind.errors import ToolkitError, UsageError
@@ -203,6 +203,9 @@ class Host(Protocol):
     def output(self, *words: str) -> str:
         """Give what a program prints, empty where it is not installed, fails or hangs."""
 
+    def tried(self, files: Mapping[str, bytes], *words: str) -> str:
+        """Give what a program prints with these files in a folder, `{folder}` in the words."""
+
 
 class Engine(Protocol):
     """A container engine's configurator. All but `find` is pure."""
@@ -233,6 +236,14 @@ class Engine(Protocol):
 
     def read(self, target: Target) -> Setting:
         """Give what the files set now. Raises ToolkitError naming file and line."""
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """An engine whose daemon shows what it makes of files without being started with them."""
+
+    def check(self, target: Target, edits: tuple[Edit, ...], wants: Wants, host: Host) -> None:
+        """Raise ToolkitError where the daemon shows something else than wanted."""
 
 
 def refused(message: str, hint: str = "") -> ToolkitError:

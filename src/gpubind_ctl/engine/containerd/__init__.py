@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpubind.errors import UsageError
 from gpubind_ctl.engine import block, engine, tomltext
-from gpubind_ctl.engine.containerd import change, found, model, proof, runtime
+from gpubind_ctl.engine.containerd import change, dump, found, model, proof, runtime
 from gpubind_ctl.engine.engine import Service, Setting
 
 if TYPE_CHECKING:
@@ -89,6 +89,10 @@ class Containerd:
     def prove(self, target: Target, edits: tuple[Edit, ...], wants: Wants) -> None:
         """Refuse what containerd would read otherwise than wanted."""
         proof.prove(_found(target), edits, wants)
+
+    def check(self, target: Target, edits: tuple[Edit, ...], wants: Wants, host: Host) -> None:
+        """Refuse what the installed containerd itself shows otherwise than wanted."""
+        dump.check(_found(target), edits, wants, host)
 
     def read(self, target: Target) -> Setting:
         """Give the runtimes, the default and the CDI switch of the merged files."""

@@ -62,8 +62,8 @@ def _last(after: Found, number: int, wants: Wants) -> str:
 
 def _prove_rest(target: Found, after: Found, wants: Wants, major: int) -> None:
     """Refuse where anything but our keys would mean something else than before."""
-    old = _foreign(model.plugins(target.layers(), major), wants)
-    new = _foreign(model.plugins(after.layers(), major), wants)
+    old = foreign(model.plugins(target.layers(), major), wants)
+    new = foreign(model.plugins(after.layers(), major), wants)
     if old != new:
         names = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
         raise engine.refused(f"{target.main}: {', '.join(names)} would change too")
@@ -74,7 +74,7 @@ def _prove_rest(target: Found, after: Found, wants: Wants, major: int) -> None:
                 raise engine.refused(f"{layer.path}: {key} would change too")
 
 
-def _foreign(plugins: Mapping[str, Any], wants: Wants) -> dict[str, Any]:
+def foreign(plugins: Mapping[str, Any], wants: Wants) -> dict[str, Any]:
     """Give the plugins' tables without what may be ours; empty tables do not count."""
     kept = copy.deepcopy(dict(plugins))
     for name in set(model.CRI.values()) & kept.keys():
