@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import jit_hosts
 import pytest
+from command_line import gpubind
 from driver_roots import needs_nodes
 
 if TYPE_CHECKING:
@@ -181,3 +182,46 @@ def test_on_wsl2_every_gpu_is_the_one_node(host: Host, name: str) -> None:
         assert host.paths() == ["/dev/dxg"]
         assert f"{host.node}/usr/lib/wsl/lib/libdxcore.so" in host.sources()
     assert host.runs() == 1
+
+
+@pytest.mark.parametrize(
+    ("requirement", "met"),
+    [("cuda>=12.6", True), ("driver>=540,arch>=8.7", True), ("cuda>=99", False)],
+)
+def test_requirements_are_judged_by_what_nvml_tells(
+    host: Host, requirement: str, *, met: bool
+) -> None:
+    host.configure(mode="csv")
+    status, said = host.start("0", f"NVIDIA_REQUIRE_CUDA={requirement}")
+    assert (status == 0, said == "") == (met, met)
+
+
+def test_without_nvml_the_gpu_is_served_and_no_requirement_is_judged(host: Host) -> None:
+    (host.node / "gpubind-node.json").unlink()
+    host.configure(mode="auto")
+    assert host.start("0") == (0, "")
+    assert "/dev/nvmap" in host.paths()
+    status, said = host.start("0", "NVIDIA_REQUIRE_CUDA=cuda>=99 brand=tesla,driver>=9000")
+    assert (status, "[REQ-UNKNOWN]" in said) == (0, True)
+
+
+def test_a_start_is_explained_with_the_line_of_the_list(host: Host) -> None:
+    host.configure(mode="csv")
+    host.start("0")
+    bundle = host.place / "bundle"
+    document = host.config()
+    document["process"]["env"] = ["NVIDIA_VISIBLE_DEVICES=0", ALL_LISTS]
+    for key in ("linux", "mounts"):
+        document.pop(key, None)
+    (bundle / "config.json").write_text(json.dumps(document))
+    (state,) = {file.parent for file in (host.place / "run").rglob("csv.json")}
+    config = host.place / "etc/gpubind/config.toml"
+    outcome = gpubind("explain", "--bundle", bundle, "--config", config, "--state-dir", state)
+    assert "mode csv (what a Tegra's lists name, as compiled for container starts): " in outcome.out
+    assert (
+        f"  device    /dev/nvmap 319:15: listed in {host.node}/{LISTS}/devices.csv:" in outcome.out
+    )
+    assert (
+        f"  mount     /usr/src/tensorrt: listed in {host.node}/{LISTS}/tensorrt.csv:1"
+        in outcome.out
+    )
