@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpubind_cdi import document, driver, schema, traps, validate
+from gpubind_cdi import document, driver, mountspec, schema, traps, validate
 from gpubind_cdi.model import Spec
 from gpubind_cdi.transform import root as transform
 from gpubind_hooks import mountinfo
@@ -128,6 +128,15 @@ def read_requirement(data: bytes) -> None:
         claim(error.identifier.startswith("REQ-"))
 
 
+def read_lists(data: bytes) -> None:
+    """Read one of a Tegra's lists: what counts is an absolute path, and few faults are named."""
+    entries, missing = mountspec.parse(data, "fuzz.csv")
+    for entry in entries:
+        claim(entry.kind in mountspec.KINDS and entry.path.strip("/") and entry.path[0] == "/")
+        claim(entry.path.isprintable() and ".." not in entry.path.split("/"))
+    claim(len(missing) <= mountspec.MAX_NAMED + 1)
+
+
 GPU: Any = (
     {
         "kind": "nvidia.com/gpu",
@@ -181,5 +190,10 @@ TARGETS = {
         run=read_requirement,
         seeds=(b"cuda>=12.4 brand=tesla,driver>=470,driver<471", b"arch!=7.5", b"9.0.116"),
         words=("cuda", "driver", "brand", "arch", ">=", "<=", "!=", ",", " "),
+    ),
+    "lists": Target(
+        run=read_lists,
+        seeds=(b"# a remark\ndev, /dev/nvmap\nsym,/usr/lib/libcuda.so\r\n", b"dir, /a,b"),
+        words=(*mountspec.KINDS, ", /", "..", "\n", "#"),
     ),
 }
