@@ -54,7 +54,9 @@ def block(page: str, first: str) -> str:
     return f"{found}{rest}".partition("\n\n")[0] + "\n"
 
 
-@pytest.mark.parametrize("page", ["docs/simulate.md", "docs/cdi.md", "docs/config.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/simulate.md", "docs/cdi.md", "docs/config.md", "docs/configure.md"]
+)
 def test_the_examples_of_a_page_work(page: str, tmp_path: Path) -> None:
     shown = commands(page)
     assert len(shown) > 3

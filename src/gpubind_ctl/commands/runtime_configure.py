@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -103,7 +104,7 @@ def command(engine: str, state: str, **given: Any) -> Answer:
     if wants.mode == OCI_HOOK:
         if not wants.hook_file:
             return Answer(text=ocihook.document(wants.hook).decode())
-        one = ocihook.OciHook()
+        one, wants = ocihook.OciHook(), replace(wants, name=ocihook.NAME)
     host = ThisHost(os.environ)
     if dry_run:
         done = configurator.configure(one, wants, host, state, dry_run=True)

@@ -46,8 +46,8 @@ def command(context: click.Context, /, engine: str, state: str, **given: Any) ->
     dry_run = given.pop("dry_run")
     wants = Wants(**given)
     one = ocihook.OciHook() if wants.hook_file else engines.named(engine)
-    source = context.get_parameter_source("name")
-    only = source not in (click.core.ParameterSource.DEFAULT, None)
+    by_default = (click.core.ParameterSource.DEFAULT, None)
+    only = context.get_parameter_source("name") not in by_default and not wants.hook_file
     done = configurator.unconfigure(
         one, wants, ThisHost(os.environ), state, only=only, dry_run=dry_run
     )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gpubind_ctl.engine.engine import Former, Host, Wants
 
 FOLDERS = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
+NAME = "nvidia"
+"""What stands for a runtime's name; a hook has none."""
 _ENV = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 _PROGRAMS = ("gpubind-runtime-hook", "nvidia-container-runtime-hook", "nvidia-container-toolkit")
 
@@ -75,7 +77,8 @@ class OciHook:
     def edit(self, target: Target, wants: Wants) -> tuple[Edit, ...]:
         """Give the file as it must be. A file that starts another hook is refused."""
         before, after = target.data(target.main), document(wants.hook)
-        if before is not None and not program(before) and _path(before) != wants.hook:
+        ours = engine.CREATED in wants.former
+        if before is not None and not program(before) and _path(before) != wants.hook and not ours:
             raise engine.refused(
                 f"{target.main} starts another hook", "name another file with --oci-hook-path"
             )
@@ -98,5 +101,5 @@ class OciHook:
     def read(self, target: Target) -> Setting:
         """Give the hook of the file as the one runtime there is."""
         data = target.data(target.main)
-        path = program(data) if data else ""
-        return Setting(runtimes={"nvidia": path} if path else {}, cdi=True)
+        path = _path(data) if data else ""
+        return Setting(runtimes={NAME: path} if path else {}, cdi=True)
