@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 VERSION = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){1,3}", re.ASCII)
 KERNEL_FILE = "/proc/driver/nvidia/version"
+DEVICES = "/proc/devices"
 MIG_MINORS = "/proc/driver/nvidia-caps/mig-minors"
 NAMED_AFTER_VERSION = ("libcuda.so.", "libnvidia-ml.so.")
 
@@ -119,6 +120,17 @@ def version(root: Root, system: Root, places: Sequence[library.Folder], reported
         others = ", ".join(present)
         raise _mismatch(f"the driver is {running}, the libraries in {root.path} are {others}")
     return running or _linked(root, places, present)
+
+
+def majors(system: Root) -> dict[str, int]:
+    """Give the major numbers of character devices, by their drivers' names in /proc/devices."""
+    characters = files.text(system, DEVICES).partition("Block devices:")[0]
+    rows = (line.split() for line in characters.splitlines())
+    return {
+        row[1]: int(row[0])
+        for row in rows
+        if len(row) == 2 and row[0].isascii() and row[0].isdigit() and len(row[0]) < 8
+    }
 
 
 def mig_minors(system: Root) -> dict[str, int]:

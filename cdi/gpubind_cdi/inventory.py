@@ -80,7 +80,7 @@ def parse(document: object) -> Inventory:
     if facts.pop("format") != FORMAT:
         raise DocumentError(f"expected {FORMAT}: written by another version", path="format")
     facts["driver"], facts["cuda"] = facts["driver"]
-    _unique("gpus", facts["gpus"], ("index", "uuid", "minor"))
+    _unique("gpus", facts["gpus"], ("index", "uuid", "minor", "pci"))
     _unique("instances", [mig for found in facts["gpus"] for mig in found.mig], ("uuid",))
     facts["gpus"] = tuple(sorted(facts["gpus"], key=lambda found: found.index))
     return Inventory(**facts)
@@ -98,7 +98,7 @@ def salvaged(document: object) -> Inventory:
     for position, value in enumerate(listed if isinstance(listed, list) else ()):
         try:
             one = _gpu(value)
-            _unique("gpus", [*good, one], ("index", "uuid", "minor"))
+            _unique("gpus", [*good, one], ("index", "uuid", "minor", "pci"))
             _unique("instances", [mig for known in (*good, one) for mig in known.mig], ("uuid",))
             good.append(one)
         except DocumentError as error:
@@ -181,7 +181,7 @@ def _unique(name: str, things: Sequence[gpu.Gpu | gpu.Mig], attributes: Sequence
         seen: set[object] = set()
         for position, thing in enumerate(things):
             value = getattr(thing, attribute)
-            if value in seen:
+            if value in seen and value != "":  # an integrated GPU is at no address
                 raise DocumentError(
                     f"{value} is used twice", path=f"{name}[{position}].{attribute}"
                 )

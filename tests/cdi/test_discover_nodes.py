@@ -10,6 +10,7 @@ import pytest
 from discovery import links, look, required
 from driver_roots import Char, needs_nodes
 from gpubind_cdi.discover import nodes
+from gpubind_cdi.discover.found import together
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,3 +91,51 @@ def test_a_mig_device_is_its_parent_and_two_capabilities(tmp_path: Path, profile
         "/dev/nvidia-caps/nvidia-cap21 (MIG capability)",
         "gpu0/gi4/ci0/access (MIG capability)",
     ]
+
+
+KERNEL_NAMES = (
+    "Character devices:\n  1 mem\n195 {}\n511 nvidia-caps\n510 nvidia-uvm\n\n"
+    "Block devices:\n  1 nvidia\n"
+)
+
+
+@needs_nodes
+@pytest.mark.parametrize("name", ["nvidia", "nvidia-frontend"])
+@pytest.mark.parametrize(
+    ("path", "node", "reason"),
+    [
+        ("/dev/nvidiactl", Char(1, 3), "its major number is 1, the driver has 195"),
+        ("/dev/nvidia-uvm", Char(509, 0), "its major number is 509, the driver has 510"),
+        ("/dev/nvidia0", Char(1, 0), "its major number is 1, the driver has 195"),
+        ("/dev/nvidia0", Char(195, 1), "its minor number is 1, not 0"),
+    ],
+)
+def test_a_node_of_another_driver_is_missing(
+    tmp_path: Path, name: str, path: str, node: Char, reason: str
+) -> None:
+    tree: Tree = {
+        **driver_roots.control(),
+        "/dev/nvidia0": Char(195, 0),
+        path: node,
+        "/proc/devices": KERNEL_NAMES.format(name),
+    }
+    found = look(
+        tmp_path,
+        tree,
+        lambda one: together([nodes.control(one), nodes.gpu(one, driver_roots.gpu(0))]),
+    )
+    assert path not in [one.path for one in found.nodes]
+    (line,) = required(found)
+    assert line.startswith(f"{path} (")
+    assert reason in line
+    assert "nvidia-modprobe" in line
+
+
+@needs_nodes
+def test_nodes_with_the_drivers_numbers_or_none_are_the_drivers(tmp_path: Path) -> None:
+    tree: Tree = {
+        **driver_roots.control(),
+        "/dev/nvidiactl": Char(0, 0),
+        "/proc/devices": KERNEL_NAMES.format("nvidia"),
+    }
+    assert required(look(tmp_path, tree, nodes.control)) == []

@@ -65,6 +65,33 @@ def test_a_gpu_lost_at_any_call_leaves_the_others(root: Path, call: int) -> None
     assert is_without_gpu_1(told(root, f"{FOUR}from 1 {call} error=15\n"), "GPU is lost")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (4, "Insufficient Permissions"),
+        (11, "Interrupt Request Issue"),
+        (16, "GPU requires restart"),
+        (999, "Unknown"),
+    ],
+)
+def test_whatever_nvml_says_of_a_gpu_is_told(root: Path, error: int, said: str) -> None:
+    outcome = told(root, f"{FOUR}from 1 1 error={error}\n")
+    assert (outcome.status, indexes(outcome)) == (3, ["0", "2", "3"])
+    assert outcome.err.startswith(LEFT_OUT)
+    assert said in outcome.err
+
+
+def test_a_gpu_whose_node_would_be_the_control_node_is_left_out(root: Path) -> None:
+    outcome = told(root, gpu(0) + gpu(1, minor=255))
+    assert (outcome.status, indexes(outcome)) == (3, ["0"])
+    assert "/dev/nvidia255 (GPU): no such file or directory; run nvidia-modprobe" in outcome.err
+
+
+def test_an_order_of_its_own_gives_the_same_spec(root: Path) -> None:
+    lines = FOUR.splitlines(keepends=True)
+    assert told(root, "".join(reversed(lines))).out == told(root, FOUR).out
+
+
 def test_these_were_all_the_calls_about_a_gpu(root: Path) -> None:
     outcome = told(root, f"{FOUR}from 1 {CALLS} error=15\n")
     assert (outcome.status, outcome.err) == (0, "")
@@ -175,6 +202,7 @@ def test_a_library_that_is_none_for_this_machine_is_said(
     [
         (gpu(1, uuid=uuid(0)), f"{uuid(0)} is used twice"),
         (gpu(1, minor=0), "0 is used twice"),
+        (gpu(1, pci="0000:01:00.0"), "0000:01:00.0 is used twice"),
         (gpu(1, uuid=""), 'expected a UUID like GPU-1b2c, found ""'),
         (gpu(1, uuid="GPU-%ff%fe"), "expected a UUID like GPU-1b2c, found"),
         (gpu(1, uuid="GPU-../../etc"), "expected a UUID like GPU-1b2c, found"),

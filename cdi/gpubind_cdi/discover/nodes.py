@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from gpubind_cdi.gpu import Gpu, Mig
     from gpubind_cdi.libraries import Use
 
+GPU_NAMES = ("nvidia", "nvidia-frontend")  # in /proc/devices since driver 550, before
+CAPS_NAMES = ("nvidia-caps",)
+OWNERS = (
+    ("/dev/nvidia-uvm*", ("nvidia-uvm",)),
+    ("/dev/nvidia-caps/*", CAPS_NAMES),
+    ("/dev/nvidia*", GPU_NAMES),
+)
 BY_PATH = "/dev/dri/by-path"
 DRM_SUFFIXES = {"card": "card", "renderD": "render"}
 
@@ -95,7 +102,25 @@ def gpu_use(path: str) -> Use:
 
 
 def _node(driver: Driver, path: str, use: Use) -> Found:
-    return node(driver.dev_root, path, use)
+    found = node(driver.dev_root, path, use)
+    strangers = [why for one in found.nodes if (why := _stranger(driver, one))]
+    return absent(path, use, strangers[0]) if strangers else found
+
+
+def _stranger(driver: Driver, one: Node) -> str:
+    """Say why a node is not the driver's, by the numbers the kernel knows; empty where it may be.
+
+    After the modules were loaded anew an old node can be that of another driver.
+    """
+    owners = next((names for row, names in OWNERS if fnmatch.fnmatchcase(one.path, row)), ())
+    majors = drivers.majors(driver.system) if one.major else {}  # 0 is a node without a number
+    wanted = next((majors[name] for name in owners if name in majors), one.major)
+    if one.major != wanted:
+        return f"its major number is {one.major}, the driver has {wanted}"
+    _, minor = _number(one.path)
+    if wanted and owners in (GPU_NAMES, CAPS_NAMES) and minor not in (-1, one.minor):
+        return f"its minor number is {one.minor}, not {minor}"
+    return ""
 
 
 def node(dev_root: Root, path: str, use: Use) -> Found:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from gpubind.root import Root
 
-DEVICES = "/proc/devices"
 PARAMETERS = "/proc/driver/nvidia/params"
 CAPABILITIES = "/proc/driver/nvidia/capabilities"
 GPUS = "/proc/driver/nvidia/gpus"
@@ -62,12 +61,10 @@ def majors(system: Root) -> dict[str, int]:
 
     Raises ToolkitError where no NVIDIA driver is among them.
     """
-    characters = files.text(system, DEVICES).partition("Block devices:")[0]
-    rows = (line.split() for line in characters.splitlines())
-    found = {row[1]: int(row[0]) for row in rows if len(row) == 2 and row[0].isdigit()}
+    found = driver.majors(system)
     if not any(name in found for name in (*GPU_NAMES, UVM, CAPS)):
         raise ToolkitError(
-            f"no NVIDIA driver is in {system.outer(DEVICES)}: its kernel module is not loaded",
+            f"no NVIDIA driver is in {system.outer(driver.DEVICES)}: no kernel module is loaded",
             identifier="DRV-NOT-LOADED",
             hint="run modprobe nvidia, or give --load-kernel-modules",
         )
