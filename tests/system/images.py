@@ -12,10 +12,11 @@ from system import debian
 
 NAME = "gpubind.test/minimal"
 TAG = f"{NAME}:latest"
+PAUSE = "gpubind.test/pause"
 
 
-def archive(root: str) -> str:
-    """Give the name of the archive made from a root: cached; one layer, no command, PATH set."""
+def archive(root: str, name: str = NAME, command: str = "/bin/sh") -> str:
+    """Give the name of the archive made from a root: cached; one layer, PATH set."""
 
     def build(folder: str) -> None:
         layer = os.path.join(folder, "layer.tar")
@@ -24,11 +25,11 @@ def archive(root: str) -> str:
         )
         with open(layer, "rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        _write(folder, "config.json", _config(digest))
+        _write(folder, "config.json", _config(digest, command))
         _write(
             folder,
             "manifest.json",
-            [{"Config": "config.json", "RepoTags": [TAG], "Layers": ["layer.tar"]}],
+            [{"Config": "config.json", "RepoTags": [f"{name}:latest"], "Layers": ["layer.tar"]}],
         )
         files = ["manifest.json", "config.json", "layer.tar"]
         subprocess.run(
@@ -36,15 +37,21 @@ def archive(root: str) -> str:
         )
         os.unlink(layer)
 
-    return os.path.join(debian.cached("image", f"2 {root}", build), "image.tar")
+    own = "image" if name == NAME else f"image-of-{os.path.basename(name)}"
+    return os.path.join(debian.cached(own, f"2 {root}", build), "image.tar")
 
 
-def _config(digest: str) -> object:
+def pause(root: str) -> str:
+    """Give the archive of what a pod is held by: the same root, sleeping."""
+    return archive(root, PAUSE, "/bin/sleep infinity")
+
+
+def _config(digest: str, command: str) -> object:
     return {
         "architecture": "amd64",
         "os": "linux",
         "created": "2024-01-01T00:00:00Z",
-        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["/bin/sh"]},
+        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": command.split()},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
         "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "gpubind's tests"}],
     }

@@ -28,10 +28,12 @@ def root() -> str:
 
 def _build(root: str) -> None:
     debian.strap(root, PACKAGES, "sid")
-    for name in roots.NOT_NEEDED:
+    for name in (*roots.NOT_NEEDED, "usr/lib/cni", "usr/lib/systemd"):
         shutil.rmtree(os.path.join(root, name), ignore_errors=True)
     for name in ("dev", "proc", "sys", "mnt", "run", "root"):
         os.makedirs(os.path.join(root, name), exist_ok=True)
     for name in ("passwd", "group"):
         shutil.copy(f"{root}/usr/share/base-passwd/{name}.master", f"{root}/etc/{name}")
+    with open(f"{root}/etc/hosts", "w", encoding="ascii") as hosts:
+        hosts.write("127.0.0.1 localhost\n")
     subprocess.run(["/usr/sbin/chroot", root, "/sbin/ldconfig"], check=True)

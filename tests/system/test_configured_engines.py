@@ -7,7 +7,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
-from system.engines.containerd import CONFIG, Containerd
 from system.engines.docker import Docker
 from system.engines.podman import Podman
 from system.place import Place
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.system
 
 DAEMON_JSON = "/etc/docker/daemon.json"
 CONTAINERS_CONF = "/etc/containers/containers.conf"
-CONFIG_TOML = "/etc/containerd/config.toml"
 # An operator's file, in his own layout.
 OPERATORS = """\
 { "log-opts": {"max-size" : "10m"},
@@ -76,9 +74,9 @@ def docker_of(place: Place, image: str, folder: str, config: str) -> Iterator[Do
     engine.stop()
 
 
-def restarted(engine: Docker | Containerd) -> None:
-    engine.stop()
-    engine.start()
+def restarted(docker: Docker) -> None:
+    docker.stop()
+    docker.start()
 
 
 def test_docker_gives_gpus_once_configured_and_is_as_before_when_given_back(
@@ -160,34 +158,3 @@ def test_podman_gives_gpus_once_configured_and_is_as_before_when_given_back(
     assert place.run("grep", "-rl", ".", "/etc/containers").stdout == before
     assert seen(podman.run(*PLAIN, environment=GPU_0, runtime="")) == NOTHING
     assert podman.run(*PLAIN, runtime="nvidia", status=None).returncode != 0
-
-
-def cri(containerd: Containerd) -> str:
-    """Give the state of containerd's CRI plugins, which read what we wrote."""
-    lines = containerd.call("plugins", "list").stdout.splitlines()
-    states = {line.split()[-1] for line in lines if " cri " in line or ".cri.v1" in line}
-    return " ".join(sorted(states))
-
-
-def test_containerd_starts_with_what_was_configured_and_with_what_was_given_back(
-    place: Place, image: str, simulated: Node, folder: str, configure: tuple[str, ...]
-) -> None:
-    operators = CONFIG.replace('disabled_plugins = ["io.containerd.grpc.v1.cri"]\n', "# mine\n")
-    write(place, CONFIG_TOML, operators)
-    dump = ("containerd", f"--config={CONFIG_TOML}", "config", "dump")
-    before = place.run(*dump).stdout
-    gpubind(place, simulated, *configure, "--runtime=containerd", "--set-as-default")
-    after = place.run(*dump).stdout
-    engine = Containerd(place, image, folder, CONFIG_TOML)
-    assert cri(engine) == "ok"
-    assert f'BinaryName = "{simulated.runtime}"' in after.replace("'", '"')
-    assert 'default_runtime_name = "nvidia"' in after.replace("'", '"')
-    assert seen(engine.run(*PLAIN, environment=GPU_0)) == NOTHING
-
-    gpubind(place, simulated, "unconfigure", "--runtime=containerd")
-    assert text(place, CONFIG_TOML) == operators
-    assert place.run(*dump).stdout == before
-    restarted(engine)
-    assert cri(engine) == "ok"
-    assert seen(engine.run(*PLAIN, environment=GPU_0)) == NOTHING
-    engine.stop()

@@ -68,6 +68,10 @@ class Containerd:
         """Stop the daemon and wait for its end; the image stays."""
         self.place.stop(self.daemon)
 
+    def socket_on_the_host(self) -> str:
+        """Give its socket as processes outside the place reach it."""
+        return f"/proc/{self.place.pid}/root{SOCKET}"
+
     def call(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run a ctr command."""
         return self.place.run("/usr/bin/ctr", f"--address={SOCKET}", *words, status=status)
