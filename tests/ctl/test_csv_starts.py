@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import jit_hosts
@@ -225,3 +226,16 @@ def test_a_start_is_explained_with_the_line_of_the_list(host: Host) -> None:
         f"  mount     /usr/src/tensorrt: listed in {host.node}/{LISTS}/tensorrt.csv:1"
         in outcome.out
     )
+
+
+def test_another_driver_on_windows_is_served_at_the_next_start(host: Host) -> None:
+    host.lay_out("wsl2")
+    host.start("all")
+    stores = host.node / "usr/lib/wsl/drivers"
+    new = stores / "nv_dispi.inf_amd64_ffff"
+    shutil.copytree(stores / "nv_dispi.inf_amd64_0c5ed7b0e5a4a1b2", new)
+    os.utime(new / "libcuda.so.1.1")
+    for _ in range(2):
+        assert host.start("all") == (0, "")
+        assert str(new / "libcuda.so.1.1") in host.sources()
+    assert host.runs() == 2

@@ -77,7 +77,7 @@ class Missing:
 class Found:
     """What one search gave. `inputs` are the files read: host path, mtime in ns, size.
 
-    A mode whose result changes where something comes has what was not there too, with zeros.
+    A mode whose result changes where something comes or goes has that too, with zeros.
     """
 
     mounts: tuple[Mount, ...] = ()

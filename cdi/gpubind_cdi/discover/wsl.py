@@ -82,6 +82,12 @@ def store(root: Root) -> Store:
     return Store(path=best, why=f"{reason}, this one is {newest}")
 
 
+def looked_at(root: Root) -> Found:
+    """Give what the choice of a store depends on, as inputs: Windows may change any of it."""
+    copies = (f"{LENT}/{copy}" for _, copy in COPIES)
+    return Found(inputs=tuple((root.outer(name), 0, 0) for name in (STORES, LENT, *copies)))
+
+
 def _rank(root: Root, folder: str) -> tuple[int, bool, int, str]:
     """Say how much speaks for a store: equal copies, NVIDIA's name for it, the time of its libcuda.
 

@@ -45,6 +45,7 @@ def describe(host: Host, options: Options) -> Described:
         [
             wsl.dxcore(host.root, host.machine),
             wsl.driver_files(host.root, store.path, host.machine),
+            wsl.looked_at(host.root),
         ]
     )
     gpus, cuda, driver, silence = _figures(host)
