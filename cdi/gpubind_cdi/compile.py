@@ -13,7 +13,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import gpubind
-from gpubind.config import DEFAULTS
+from gpubind import registry as core
+from gpubind.config import DEFAULT_KIND, DEFAULTS
 from gpubind.errors import DocumentError, printable
 from gpubind_cdi import document, files, names, sidecar, sources, validate
 from gpubind_cdi.model import Spec
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gpubind_cdi.sidecar import Capabilities, Sidecar
     from gpubind_cdi.sources import Source, Stamp
 
+MANY = 32  # specs of other vendors that are kept apart; fewer cost less than a second file
 FORMAT = 1
 GENERATOR = f"gpubind {gpubind.VERSION}"
 FILE = "compiled.json"
@@ -97,7 +99,47 @@ def write(state_dir: str, registry: Mapping[str, Any], config_file: str = "") ->
         stamp = registry["stamps"].get(config_file)
         twin = {"file": config_file, "stamp": stamp, "values": registry["config"]}
         put(state_dir, CONFIG_FILE, twin)
-    put(state_dir, FILE, registry)
+    ours, others = apart(registry)
+    if others:
+        put(state_dir, core.APART, others)
+    put(state_dir, FILE, ours)
+
+
+def apart(registry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give what every start reads, and the specs of other vendors where there are many.
+
+    Nearly all starts want a GPU; reading hundreds of other specs first would cost them more than
+    looking whether those have changed.
+    """
+    default = str(registry["config"].get(DEFAULT_KIND) or DEFAULTS[DEFAULT_KIND])
+    known = {"nvidia.com", default.partition("/")[0]}
+    indices: tuple[list[int], list[int]] = ([], [])
+    for index, spec in enumerate(registry["specs"]):
+        vendor = spec["kind"].partition("/")[0]
+        indices[vendor not in known and not vendor.endswith(".nvidia.com")].append(index)
+    if len(indices[1]) < MANY:
+        return dict(registry), {}
+    ours, others = (_part(registry, part) for part in indices)
+    text, stamps = _as_text(registry["stamps"], {spec["path"] for spec in others["specs"]})
+    kinds = sorted({spec["kind"] for spec in others["specs"]})
+    return {**registry, **ours, "stamps": stamps, "files": text, "elsewhere": kinds}, others
+
+
+def _part(registry: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
+    new = {old: place for place, old in enumerate(indices)}
+    devices = {name: new[old] for name, old in registry["devices"].items() if old in new}
+    return {"specs": [registry["specs"][old] for old in indices], "devices": devices}
+
+
+def _as_text(stamps: Mapping[str, Stamp], paths: Collection[str]) -> tuple[str, dict[str, Stamp]]:
+    """Give the stamps of `paths` as one text, and the others."""
+    lines, rest = [], {}
+    for path, stamp in stamps.items():
+        if path in paths and stamp and path.startswith("/") and "\n" not in path:
+            lines.append(f"{' '.join(map(str, stamp))} {path}")
+        else:
+            rest[path] = stamp
+    return "\n".join(lines), rest
 
 
 class _Gathering:

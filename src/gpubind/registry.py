@@ -15,6 +15,9 @@ from gpubind.errors import ToolkitError
 
 FORMAT = 1
 FILE = "compiled.json"
+APART = "others.json"
+"""The specs of kinds that `compiled.json` names as `elsewhere`: with many, few starts want one."""
+
 JIT_KIND = "runtime.nvidia.com/gpu"
 """The kind of what no spec directory holds: the driver as it is now, see `jit`."""
 
@@ -84,7 +87,36 @@ def current(folders: list[str], state: str) -> Compiled | None:
         return None
     if any(stamp(path) != known for path, known in stamps.items()):
         return None
+    if not all(map(_fits, filter(None, compiled.get("files", "").split("\n")))):
+        return None
+    if "elsewhere" in compiled:
+        compiled["state"] = state
     return compiled  # type: ignore[return-value] # written by `gpubind cdi compile` in this format
+
+
+def _fits(line: str) -> bool:
+    """Tell whether a file is as it was: its stamp's numbers and its path, with spaces between.
+
+    With many files, JSON takes longer to read their stamps as numbers than as one text.
+    """
+    known, _, path = line.partition(" /")
+    try:
+        now = posix.stat(f"/{path}")
+    except OSError:
+        return False
+    return f"{now.st_mtime_ns} {now.st_size} {now.st_ino} {now.st_ctime_ns}" == known
+
+
+def whole(compiled: Compiled) -> Compiled:
+    """Give the compiled specs with those that are kept apart, which are read now."""
+    if not compiled.get("elsewhere"):
+        return compiled
+    compiled["elsewhere"] = []
+    others = trusted(f"{compiled['state']}/{APART}") or {}
+    first = len(compiled["specs"])
+    compiled["specs"] += others.get("specs", [])
+    compiled["devices"] |= {name: first + at for name, at in others.get("devices", {}).items()}
+    return compiled
 
 
 def qualified(names: Iterable[str], settings: Config) -> list[str]:
@@ -102,6 +134,8 @@ def resolve(compiled: Compiled, names: Iterable[str]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     missing: list[str] = []
     for name in names:
+        if name.partition("=")[0] in compiled.get("elsewhere", ()):
+            whole(compiled)
         known = name if name in compiled["devices"] else _otherwise(compiled, name)
         if known is None:
             missing.append(name)
@@ -121,6 +155,8 @@ def resolve(compiled: Compiled, names: Iterable[str]) -> dict[int, list[str]]:
 
 def of_kind(compiled: Compiled, kind: str) -> list[CompiledSpec]:
     """Give the specs of one kind, the one of highest priority first."""
+    if kind in compiled.get("elsewhere", ()):
+        whole(compiled)
     specs = [spec for spec in compiled["specs"] if spec["kind"] == kind]
     return sorted(specs, key=lambda spec: -spec["priority"])
 

@@ -7,7 +7,7 @@ OCI runtime specification 1.2 (config.md, config-linux.md) and CDI 1.1.0 (SPEC.m
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class OciMount(TypedDict, total=False):
@@ -143,3 +143,6 @@ class Compiled(TypedDict):
     devices: dict[str, int]
     conflicts: dict[str, list[str]]
     errors: list[dict[str, str]]
+    state: NotRequired[str]
+    files: NotRequired[str]
+    elsewhere: NotRequired[list[str]]

@@ -84,7 +84,7 @@ def _compiled(known: Config, config_file: str, state: str) -> Compiled:
     folders = known.texts(config.SPEC_DIRS)
     current = registry.current(folders, state)
     if current is not None:
-        return current
+        return registry.whole(current)
     made: Any = settings.compiled(config_file, folders, state)
     return cast("Compiled", made)
 
