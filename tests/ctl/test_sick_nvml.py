@@ -119,18 +119,18 @@ def test_a_library_that_aborts_at_any_call_about_a_gpu_costs_that_gpu(
 
 @pytest.mark.parametrize("call", [1, 4, CALLS - 1])
 def test_a_call_about_a_gpu_that_hangs_costs_that_gpu(root: Path, call: int) -> None:
-    outcome = told(root, f"{FOUR}from 1 {call} sleep=60\n", limit_s=2.0)
-    assert is_without_gpu_1(outcome, "NVML gave no answer within 1 s when asked about it")
+    outcome = told(root, f"{FOUR}from 1 {call} sleep=60\n", limit_s=6.0)
+    assert is_without_gpu_1(outcome, "NVML gave no answer within 3 s when asked about it")
 
 
 def test_sixteen_gpus_that_hang_take_bounded_time(root: Path) -> None:
     script = "".join(gpu(index) for index in range(16))
     began = time.monotonic()
-    outcome = told(root, f"{script}call nvmlDeviceGetUUID * sleep=60\n", limit_s=3.0)
-    assert time.monotonic() - began < 10
+    outcome = told(root, f"{script}call nvmlDeviceGetUUID * sleep=60\n", limit_s=4.0)
+    assert time.monotonic() - began < 30  # in turn they would take 32 s
     assert (outcome.status, outcome.out) == (1, "")
     assert "[DRV-NO-GPU]" in outcome.err
-    assert outcome.err.count("gave no answer within 1.5 s") == 16
+    assert outcome.err.count("gave no answer within") == 16
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_strict_makes_a_loss_a_failure_and_leaves_the_file_as_it_was(
     words = ("--output", str(file), "--state-dir", str(tmp_path / "state"), "--strict")
     assert told(root, FOUR, *words).status == 0
     before = (file.read_bytes(), os.stat(file).st_mtime_ns, os.listdir(tmp_path))
-    outcome = told(root, f"{FOUR}{line}\n", *words, limit_s=2.0)
+    outcome = told(root, f"{FOUR}{line}\n", *words, limit_s=6.0)
     assert outcome.status == 1
     assert outcome.err.startswith("gpubind: nothing written: GPU 1: could not be read: ")
     assert (file.read_bytes(), os.stat(file).st_mtime_ns, os.listdir(tmp_path)) == before
