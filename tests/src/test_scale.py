@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import pytest
 import spec_folders
 import specs
 from gpubind_cdi import compile as compiling
+from steps import calls, lines
 
 from gpubind import registry
 from gpubind.errors import ToolkitError
@@ -19,7 +19,6 @@ from gpubind.errors import ToolkitError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import FrameType
 
 FILES = 1000
 
@@ -34,43 +33,6 @@ def foreign(folder: Path, count: int) -> tuple[str, str]:
     place = spec_folders.lay(folder / "cdi", **files)
     compiling.write(state, compiling.compiled({}, [place], f"{state}/sidecars"))
     return place, state
-
-
-def calls(work: Callable[[], object]) -> Counter[str]:
-    """Count what is asked of the kernel, by the names of posix's functions."""
-    count: Counter[str] = Counter()
-
-    def profile(frame: FrameType, event: str, called: Any) -> None:
-        del frame
-        if event == "c_call" and getattr(called, "__module__", "") == "posix":
-            count[called.__name__] += 1
-
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return count
-
-
-def lines(work: Callable[[], object]) -> int:
-    """Count the lines of Python that are run."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal count
-        del frame, argument
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def compiled(folder: str) -> int:
