@@ -95,3 +95,11 @@ def test_the_shim_takes_the_hook_s_place(
     runtime = simulated.runtime
     done = run(podman_engine, hooks_dir, *words, environment=environment, runtime=runtime)
     assert seen(done) == wanted(simulated)
+
+
+def test_crun_starts_the_hook_too(podman_engine: Podman, hooks_dir: str, simulated: Node) -> None:
+    environment = {**GPU_0, "LIBCUDA": simulated.libcuda}
+    words = ("sh", "-c", SCRIPT)
+    runtime = "/usr/bin/crun"
+    done = run(podman_engine, hooks_dir, *words, environment=environment, runtime=runtime)
+    assert seen(done) == wanted(simulated)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 NEWEST = version.KNOWN[-1]
+GOLDEN = os.path.join(os.path.dirname(cdidocs.FOLDER), "golden")
 CRASHING = ["r06-class-of-one-letter.yaml", "r06-vendor-of-one-letter.yaml"]
 FILES = [
     *(("good", name) for name in cdidocs.good()),
@@ -143,6 +144,16 @@ def test_it_agrees_with_us_but_for_what_was_reviewed(engine: Engine) -> None:
         if bool(theirs) != bool(ours(data, name, reads)):
             differ[name] = "refused" if theirs else "taken"
     assert differ == verdicts.reviewed(reads)
+
+
+def test_it_takes_the_specs_of_all_kinds_of_nodes(engine: Engine) -> None:
+    faults = {}
+    for kind in ("profiles", "drivers"):
+        for name in sorted(os.listdir(f"{GOLDEN}/{kind}")):
+            with open(f"{GOLDEN}/{kind}/{name}", "rb") as stream:
+                faults[name] = verdicts.fault(engine, stream.read(), "yaml")
+    assert {name: why for name, why in faults.items() if why} == {}
+    assert len(faults) > 10
 
 
 @pytest.mark.parametrize("name", CRASHING)
