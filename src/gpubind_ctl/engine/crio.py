@@ -54,15 +54,7 @@ class Crio:
 
     def find(self, wants: Wants, host: Host) -> Target:
         """Give crio.conf and its drop-ins, where the running crio or its unit has them."""
-        for path in (wants.drop_in or "/", wants.path):
-            if not path.startswith("/"):
-                raise UsageError(
-                    f"the NVIDIA runtime path {path!r} is not an absolute path"
-                    if path == wants.path
-                    else f"the drop-in {path!r} is not an absolute path",
-                    identifier="USE-PATH",
-                    hint="give the whole path",
-                )
+        _check(wants)
         running = host.running(self.service)
         argv = running.argv if running else host.unit(self.service.unit)
         named = unit.flag(argv, "--config", "-c")
@@ -190,6 +182,13 @@ def _without(target: Found, name: str) -> str:
     """Give the text of the file that gets our runtime, without the block of that name."""
     text = tomltext.decoded(target.data(target.own) or b"", target.own)
     return block.removed(text, name)[0]
+
+
+def _check(wants: Wants) -> None:
+    for path, what in ((wants.drop_in or "/", "drop-in"), (wants.path, "NVIDIA runtime path")):
+        if not path.startswith("/"):
+            message = f"the {what} {path!r} is not an absolute path"
+            raise UsageError(message, identifier="USE-PATH", hint="give the whole path")
 
 
 def _with_a_default(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpubind.errors import UsageError
 from gpubind_ctl.engine import block, engine, tomltext
-from gpubind_ctl.engine.containerd import change, dump, found, model, proof, runtime
+from gpubind_ctl.engine.containerd import change, dump, found, model, proof, runtime, search
 from gpubind_ctl.engine.engine import Service, Setting
 
 if TYPE_CHECKING:
@@ -33,13 +33,11 @@ class Containerd:
 
     def find(self, wants: Wants, host: Host) -> Target:
         """Give the files containerd loads, by the kind of installation."""
-        for path in (wants.drop_in or "/", wants.path):
+        for path, what in ((wants.drop_in or "/", "drop-in"), (wants.path, "NVIDIA runtime path")):
             if not path.startswith("/"):
-                message = f"the NVIDIA runtime path {path!r} is not an absolute path"
-                if path == wants.drop_in:
-                    message = f"the drop-in {path!r} is not an absolute path"
+                message = f"the {what} {path!r} is not an absolute path"
                 raise UsageError(message, identifier="USE-PATH", hint="give the whole path")
-        return found.find(wants, host, self.service)
+        return search.find(wants, host, self.service)
 
     def notes(self, target: Target, wants: Wants) -> tuple[str, ...]:
         """Tell what CDI needs, what a default runtime means, and what is odd in the files."""

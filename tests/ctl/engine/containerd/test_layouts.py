@@ -11,7 +11,7 @@ import pytest
 from containerd_hosts import FakeHost
 
 from gpubind.errors import ToolkitError, UsageError
-from gpubind_ctl.engine.containerd import Containerd, found
+from gpubind_ctl.engine.containerd import Containerd, layouts
 from gpubind_ctl.engine.engine import Wants
 
 STANDARD = "/etc/containerd/config.toml"
@@ -190,6 +190,6 @@ def test_a_drop_in_that_1_x_would_take_for_the_whole_plugin_is_not_made() -> Non
 
 
 def test_each_layout_says_what_it_is_and_where() -> None:
-    for layout in found.layouts():
+    for layout in layouts.table():
         assert layout.keys() >= {"name", "about", "units", "program"}
         assert ("main" in layout) is not ("rendered" in layout)
