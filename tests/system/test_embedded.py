@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from system.engines.low_level import LowLevel
+    from system.engines.podman import Podman
     from system.nodes import Node
 
 pytestmark = pytest.mark.system
@@ -103,6 +104,11 @@ def looked(shim: LowLevel, script: str, devices: str, **environment: str) -> lis
     return shim.run("sh", "-c", script, environment=given).stdout.splitlines()
 
 
+def cut(lines: list[str]) -> list[str]:
+    """Give the lines without the UUID of a GPU."""
+    return [line.partition("GPU-")[0] + "GPU-" if "UUID" in line else line for line in lines]
+
+
 @pytest.mark.parametrize(
     ("mode", "devices"), [("cdi", "0"), ("cdi", "nvidia.com/gpu=all"), ("csv", "0"), ("auto", "0")]
 )
@@ -154,7 +160,16 @@ def test_a_container_on_wsl2_sees_the_node_and_the_driver_windows_lends(
 ) -> None:
     node = made("wsl2")
     configure(node, mode, lowlevel)
-    found = looked(low_level_runtime(node.runtime), WSL2, devices)
-    assert [line.partition("GPU-")[0] + "GPU-" if "UUID" in line else line for line in found] == (
-        SEEN_ON_WSL2
-    )
+    assert cut(looked(low_level_runtime(node.runtime), WSL2, devices)) == SEEN_ON_WSL2
+
+
+@pytest.mark.parametrize(("name", "device"), [("orin", "0"), ("orin", "all"), ("wsl2", "all")])
+def test_podman_sees_the_same_by_the_spec_alone(
+    made: Callable[[str], Node], podman_engine: Podman, name: str, device: str
+) -> None:
+    script, wanted = (ORIN, SEEN_ON_ORIN) if name == "orin" else (WSL2, SEEN_ON_WSL2)
+    podman_engine.place.run("cp", made(name).spec, "/etc/cdi/nvidia.yaml")
+    options = [f"--device=nvidia.com/gpu={device}"]
+    found = podman_engine.run("sh", "-c", script, options=options).stdout.splitlines()
+    # an engine knows no driver capabilities: the EGL library is there too
+    assert cut(found) == ["1" if line == "2" else line for line in wanted]
