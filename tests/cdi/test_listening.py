@@ -76,6 +76,13 @@ def test_where_nothing_happens_nothing_is_told_in_the_time_given(tmp_path: Path)
         assert 0.3 <= time.monotonic() - began < 5
 
 
+def test_what_nobody_fetched_for_a_while_is_all_told(tmp_path: Path) -> None:
+    script = "".join(f"event 0 gpu=1 type=8 data={number}\n" for number in range(1, 61))
+    with listener(tmp_path, script) as source:
+        time.sleep(1)
+        assert [one.code for one in heard(source, 60)] == [*range(1, 61)]
+
+
 def test_the_descriptor_is_readable_where_something_is_to_be_told(tmp_path: Path) -> None:
     with listener(tmp_path, "event 0.5 gpu=1 type=8 data=79\n") as source:
         while not source.wait(0):
@@ -141,9 +148,12 @@ def test_closing_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
 def test_a_process_that_makes_no_sense_is_the_end_of_the_watching(text: str) -> None:
     who = nvml_process.Driver("/x/libnvidia-ml.so.1", "")
     fd = os.open("/dev/null", os.O_RDONLY)
-    with contextlib.closing(
-        listening.Listener(text.replace("{", "{{").replace("}", "}}"), fd, 3, who)
-    ) as source, pytest.raises(ToolkitError, match=r"said what makes no sense.*\[DRV-EVENTS\]"):
+    with (
+        contextlib.closing(
+            listening.Listener(text.replace("{", "{{").replace("}", "}}"), fd, 3, who)
+        ) as source,
+        pytest.raises(ToolkitError, match=r"said what makes no sense.*\[DRV-EVENTS\]"),
+    ):
         source.wait(20)
 
 
