@@ -7,6 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import compat_libs
 import pytest
 import specs
 import trees
@@ -14,6 +15,7 @@ import trees
 from gpubind import config, injection, request
 from gpubind.errors import DocumentError, ToolkitError
 from gpubind.oci import spec as oci
+from gpubind.operation import compat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,3 +190,20 @@ def test_a_configuration_of_another_shape_is_told(tmp_path: Path) -> None:
     made.settings.values[config.SPEC_DIRS] = "/etc/cdi"
     with pytest.raises(DocumentError, match="expected a list of texts at nvidia-container-runtime"):
         made.inject("0")
+
+
+@pytest.mark.parametrize(
+    ("note", "used"), [("12.8", True), ("12.6", False), ("", False)], ids=["newer", "same", "none"]
+)
+def test_a_tegras_newer_cuda_is_told_by_the_version_of_cuda(
+    tmp_path: Path, note: str, *, used: bool
+) -> None:
+    folder = "/usr/local/cuda/compat_orin"
+    driver = {"version": "540.4.0", "root": "/", "cuda": "12.6", "compat": folder}
+    tegra = specs.spec(driver=driver, operations=["enable-cuda-compat"])
+    made = place(tmp_path, registry=specs.compiled(tegra))
+    facts = compat_libs.note({"Format": 1, "CUDA Version": note, "Driver": [], "Device": []})
+    library = compat_libs.library("libcuda.so.1", facts if note else None)
+    trees.build(made.root, {f"{folder}/libcuda.so.1.1": library})
+    assert made.inject("0") == []
+    assert os.path.exists(f"{made.root}{compat.DROP_IN}") is used
