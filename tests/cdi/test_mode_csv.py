@@ -210,7 +210,7 @@ def test_a_named_list_that_is_not_there_is_missing(tmp_path: Path) -> None:
 
 
 def test_without_lists_the_error_says_where_they_were_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(ToolkitError, match=r"can be used: .*/devices\.csv: skipped.*\[CSV-LISTS\]"):
+    with pytest.raises(ToolkitError, match=r"can be used: .*/devices\.csv: no such.*\[CSV-LISTS\]"):
         made(tmp_path, {"/etc/nv_tegra_release": ""}, NO_NVML, CSV)
 
 

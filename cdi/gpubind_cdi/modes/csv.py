@@ -113,9 +113,9 @@ def _lists(host: Host, options: Options) -> Lists:
             inputs=(*lists.inputs, *more.inputs),
         )
     if not lists.entries:
-        reasons = "; ".join(map(str, lists.missing[:4])) or "there is none"
+        reasons = "; ".join(str(one).replace("skipped: ", "") for one in lists.missing[:4])
         raise ToolkitError(
-            f"no list of a Tegra's files can be used: {reasons}",
+            f"no list of a Tegra's files can be used: {reasons or 'there is none'}",
             identifier="CSV-LISTS",
             hint="install the packages of L4T that bring them, or name one with --csv.file",
         )
