@@ -137,6 +137,14 @@ def test_every_fault_of_every_file_is_told(tmp_path: Path) -> None:
     assert f"gpubind: {structure}:3: " in outcome.err
 
 
+def test_structure_and_rules_are_told_together(tmp_path: Path) -> None:
+    outcome = gpubind("cdi", "validate", written(tmp_path / "x.json", devices=("a", "a"), hooks=[]))
+    assert [line.partition(" at ")[2][:16] for line in outcome.err.splitlines()] == [
+        "",
+        "devices[1].name ",
+    ]
+
+
 @pytest.mark.parametrize(
     "text", ["", "---\n", "{", "[]", "a: &a [*a]\n", "\0", "kind: a/b\nkind: a/b\n"]
 )

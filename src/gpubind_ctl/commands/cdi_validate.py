@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import click
-from gpubind_cdi import document, schema, traps, validate
+from gpubind_cdi import document, salvage, schema, traps, validate
 from gpubind_cdi.model import Spec
 
 from gpubind.errors import DocumentError, printable
@@ -63,7 +63,8 @@ def _told(name: str) -> dict[str, Any]:
     try:
         spec = Spec.parse(loaded)
     except DocumentError as error:
-        return _answer(name, None, _placed(broken or [error], data), [])
+        faults = broken or [error]
+        return _answer(name, None, _placed([*faults, *salvage.problems(loaded, faults)], data), [])
     faults = validate.problems(spec) or broken
     warnings = [] if faults else [*validate.warnings(spec), *traps.found(loaded)]
     return _answer(name, spec, _placed(faults, data), _placed(warnings, data))
