@@ -82,3 +82,23 @@ def test_no_driver_is_one_line(tmp_path: Path) -> None:
     outcome = gpubind("info", "--driver-root", tmp_path)
     assert (outcome.status, outcome.out, outcome.err.count("\n")) == (1, "", 1)
     assert outcome.err.startswith(f"gpubind: no NVIDIA driver in {tmp_path}: ")
+
+
+def test_engines_and_the_specs_they_find_are_shown(a100: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cdi"
+    state = f"--state-dir={tmp_path}/state"
+    output = f"--output={folder}/nvidia.yaml"
+    assert gpubind("cdi", "generate", f"--driver-root={a100}", output, state).status == 0
+    (folder / "broken.json").write_text("{")
+    program = tmp_path / "bin/podman"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho podman version 4.3.1\n")
+    program.chmod(0o755)
+    words = ("info", f"--driver-root={a100}", f"--spec-dir={folder}", state)
+    shown = gpubind(*words, env={"PATH": f"{tmp_path}/bin"}).out.splitlines()[-3:]
+    assert shown[0] == "engine        podman 4.3.1, reads CDI up to 0.5.0"
+    assert shown[1].startswith(f"spec          {folder}/broken.json: ")
+    assert shown[2] == f"spec          {folder}/nvidia.yaml: 33 devices of nvidia.com/gpu"
+    facts = json.loads(gpubind(*words, "--json", env={"PATH": f"{tmp_path}/bin"}).out)
+    assert [one["name"] for one in facts["engines"]] == ["podman"]
+    assert [one["kind"] for one in facts["specs"]] == ["", "nvidia.com/gpu"]

@@ -14,17 +14,18 @@ from gpubind_cdi.modes import table
 from gpubind_cdi.modes.mode import Host, Options
 from gpubind_cdi.simulated import Simulated
 
-from gpubind.root import Root
-from gpubind_ctl import options, roots, sources
+from gpubind_ctl import engine_versions, options, roots, settings, sources
 from gpubind_ctl.answer import Answer
 from gpubind_ctl.simulate import note
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gpubind_cdi.discover.found import Entry
     from gpubind_cdi.gpu import Fault, Gpu, GpuSource
     from gpubind_cdi.modes.mode import Mode
+
+    from gpubind.root import Root
 
 NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
 
@@ -33,19 +34,30 @@ NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvi
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.driver_root
 @options.dev_root
-def command(as_json: bool, driver_root: str, dev_root: str | None) -> Answer:  # noqa: FBT001 - click's signature
+@options.spec_dirs
+@options.config_file
+@options.state_dir
+def command(
+    *,
+    as_json: bool,
+    driver_root: str,
+    dev_root: str | None,
+    spec_dir: tuple[str, ...],
+    config_file: str,
+    state_dir: str,
+) -> Answer:
     """Show the driver, its GPUs and MIG devices, and what it can do for containers.
 
-    Exit status 3: some GPUs could not be read; they are named.
+    Also the container engines that are installed and the CDI specs they find. Exit status 3: some
+    GPUs could not be read; they are named.
     """
-    places = roots.of(driver_root, dev_root)
-    with Root(places.driver) as root, Root(places.dev) as nodes, Root("/") as here:
-        source = sources.of(root, (), nodes)
-        system = next((one for one in (root, nodes) if drivers.holds_system(one)), here)
-        facts = _facts(source, root, nodes, system)
+    with roots.opened(driver_root, dev_root) as found:
+        source = sources.of(found.driver, (), found.nodes)
+        facts = _facts(source, found.driver, found.nodes, found.system)
+    facts |= {"engines": _engines(), "specs": _specs(config_file, spec_dir, state_dir)}
     faults = tuple(f"GPU {fault['index']}: {fault['message']}" for fault in facts["faults"])
     text = json.dumps(facts, indent=2) + "\n" if as_json else _text(facts)
-    return Answer(text=text, notes=(*places.notes, *faults), status=3 if faults else 0)
+    return Answer(text=text, notes=(*found.notes, *faults), status=3 if faults else 0)
 
 
 def _facts(source: GpuSource, root: Root, nodes: Root, system: Root) -> dict[str, Any]:
@@ -71,6 +83,27 @@ def _facts(source: GpuSource, root: Root, nodes: Root, system: Root) -> dict[str
         "gpus": [dataclasses.asdict(gpu) for gpu in known.gpus],
         "faults": [{"index": one.index, "message": one.message} for one in known.faults],
     }
+
+
+def _engines() -> list[dict[str, Any]]:
+    return [
+        {"name": one.name, "version": one.version, "cdi": one.reads, "folders": list(one.folders)}
+        for one in engine_versions.installed()
+    ]
+
+
+def _specs(config_file: str, spec_dir: tuple[str, ...], state_dir: str) -> list[dict[str, Any]]:
+    """Give the spec files, those that can't be read with the reason."""
+    registry = settings.compiled(config_file, spec_dir, state_dir)
+    good = [
+        {"path": one["path"], "kind": one["kind"], "devices": len(one["devices"]), "error": ""}
+        for one in registry["specs"]
+    ]
+    bad = [
+        {"path": one["path"], "kind": "", "devices": 0, "error": one["message"]}
+        for one in registry["errors"]
+    ]
+    return sorted([*good, *bad], key=lambda one: str(one["path"]))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,14 +161,27 @@ def _text(facts: dict[str, Any]) -> str:
         f"mode          {facts['mode']}: {facts['mode_reason']}",
         f"nodes         {'absent: ' + ', '.join(absent) if absent else 'all there'}{remark}",
     ]
+    return "".join(f"{row}\n" for row in (*rows, *_devices(facts), *_around(facts)))
+
+
+def _devices(facts: dict[str, Any]) -> Iterator[str]:
     for gpu in facts["gpus"]:
-        rows.append(
+        yield (
             f"GPU {gpu['index']:<9} {gpu['name']}, {gpu['uuid']}, {gpu['pci'] or 'on no PCI bus'}, "
             f"/dev/nvidia{gpu['minor']}, {gpu['brand']} {gpu['architecture']}"
         )
-        rows += [
+        yield from (
             f"  MIG {gpu['index']}:{mig['index']:<5} {mig['profile']}, {mig['uuid']}, "
             f"GPU instance {mig['gi']}, compute instance {mig['ci']}"
             for mig in gpu["mig"]
-        ]
-    return "\n".join(rows) + "\n"
+        )
+
+
+def _around(facts: dict[str, Any]) -> Iterator[str]:
+    """Give a line for each engine and each spec file."""
+    for one in facts["engines"]:
+        reads = f"reads CDI up to {one['cdi']}" if one["cdi"] else "reads no CDI"
+        yield f"engine        {one['name']} {one['version'] or 'of unknown version'}, {reads}"
+    for one in facts["specs"]:
+        what = one["error"] or f"{one['devices']} devices of {one['kind']}"
+        yield f"spec          {one['path']}: {what}"
