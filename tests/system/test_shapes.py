@@ -20,6 +20,8 @@ pytestmark = pytest.mark.system
 
 LOADER = "LD_TRACE_LOADED_OBJECTS=1 LD_PRELOAD=libcuda.so.1 cat | grep -o 'libcuda.so.1 => [^ ]*'"
 FOLDER = "/lib/x86_64-linux-gnu"
+SECCOMP = "/usr/lib/x86_64-linux-gnu/libseccomp.so.2"
+MORE = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
 ALL = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "all"}
 
 
@@ -96,3 +98,37 @@ def test_a_container_has_all_that_a_nested_spec_names(
     done = runtime.run("sh", "-c", script, "sh", *sorted(named), environment=ALL)
     assert done.stdout == f"{len(named)}\n"
     assert len(named) > 40
+
+
+def outermost(bundle: str) -> Callable[[dict[str, Any]], None]:
+    """Give what makes a container one that runs containers: runc, cgroups, rights, their bundle."""
+    places = {RUNC: RUNC, SECCOMP: SECCOMP, "/sys/fs/cgroup": "/sys/fs/cgroup", bundle: "/inner"}
+
+    def change(config: dict[str, Any]) -> None:
+        for source, place in places.items():
+            bind = {"destination": place, "source": source, "options": ["rbind", "rw"]}
+            config["mounts"].append({**bind, "type": "bind"})
+        rights = [*config["process"]["capabilities"]["bounding"], *MORE]
+        config["process"]["capabilities"] = dict.fromkeys(
+            ("bounding", "effective", "permitted", "inheritable"), rights
+        )
+        config["process"]["noNewPrivileges"] = False
+        config["linux"]["resources"]["devices"].insert(0, {"allow": True, "access": "rwm"})
+
+    return change
+
+
+def test_an_inner_runtime_starts_a_container_with_a_nested_spec(
+    node: Node, low_level_runtime: Callable[[str], LowLevel]
+) -> None:
+    outer = low_level_runtime(node.runtime)
+    script = f"{LOADER}; probe open /dev/nvidia0 /dev/nvidiactl"
+    inner = outer.bundle(("sh", "-c", script), {}, applied(spec(node, "nested")))
+    run = "runc --root /run/inner run --bundle /inner inner"
+    done = outer.run("sh", "-c", run, environment=ALL, change=outermost(inner))
+    assert done.stdout.split("\n") == [
+        f"libcuda.so.1 => {FOLDER}/libcuda.so.1",
+        "/dev/nvidia0: allowed",
+        "/dev/nvidiactl: allowed",
+        "",
+    ]
