@@ -9,6 +9,7 @@ SONAME. The child loads this module and little else; what the parent needs is in
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from gpubind_cdi import child
@@ -70,7 +71,9 @@ def read(nvml: Any, only: int | None = None) -> Iterable[tuple[object, ...]]:
             yield "gpu", _gpu(nvml, index)
         except Exception as error:  # noqa: BLE001 - whatever one GPU makes pynvml raise, the others are told of
             yield "fault", _word(error) or "no reason given"
-    yield "end", _optional(nvml, nvml.nvmlDeviceGetCount, count)
+    with contextlib.suppress(nvml.NVMLError):  # all is told; a fault now is the next look's
+        count = nvml.nvmlDeviceGetCount()
+    yield "end", count
 
 
 def _gpu(nvml: Any, index: int) -> dict[str, Any]:

@@ -26,8 +26,8 @@ pytestmark = needs_stub
 
 FOUR = "".join(gpu(index) for index in range(4))
 PARTED = gpu(0) + gpu(1, mig=1) + mig(1, 0) + mig(1, 1) + gpu(2)
-CALLS = 9  # one more than there are about a GPU without MIG
-PARTED_CALLS = 8 + 2 * (2 + 7 + 2 * 5)  # about one with two MIG devices in seven places
+CALLS = 10  # one more than there are about a GPU without MIG
+PARTED_CALLS = CALLS - 1 + 2 * (2 + 7 + 2 * 5)  # about one with two MIG devices in seven places
 LEFT_OUT = "gpubind: missing: GPU 1: could not be read: "
 
 
@@ -121,6 +121,14 @@ def test_a_library_that_aborts_at_any_call_about_a_gpu_costs_that_gpu(
 def test_a_call_about_a_gpu_that_hangs_costs_that_gpu(root: Path, call: int) -> None:
     outcome = told(root, f"{FOUR}from 1 {call} sleep=60\n", limit_s=6.0)
     assert is_without_gpu_1(outcome, "NVML gave no answer within 3 s when asked about it")
+
+
+@pytest.mark.parametrize("fault", ["error=999", "abort=1"])
+def test_a_library_that_fails_when_all_is_told_costs_nothing(root: Path, fault: str) -> None:
+    asked = 4 + 4 * (CALLS - 1)  # before the GPUs are counted again
+    assert told(root, f"{FOUR}from * {asked} {fault}\n").status == 3
+    outcome = told(root, f"{FOUR}from * {asked + 1} {fault}\n")
+    assert (outcome.status, outcome.err, len(indexes(outcome))) == (0, "", 4)
 
 
 def test_sixteen_gpus_that_hang_take_bounded_time(root: Path) -> None:

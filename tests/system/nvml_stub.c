@@ -27,12 +27,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, TIMEOUT = 10 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, TIMEOUT = 10, VERSION_MISMATCH = 25 };
 enum { GPUS = 16, MIGS = 8, RULES = 64, TEXT = 96 };
 
 struct device {
     struct device *parent; // the GPU of a MIG device, else NULL
-    unsigned index, minor, brand, major_cc, minor_cc, mig_enabled, gi, ci, slices, migs, since, calls;
+    unsigned index, minor, brand, major_cc, minor_cc, mig_enabled, gi, ci, slices, migs, since, ats, calls;
     unsigned long long memory;
     char uuid[TEXT], pci[TEXT], name[TEXT];
     struct device *mig[MIGS];
@@ -62,6 +62,10 @@ struct pci_info {
     char legacy[16];
     unsigned domain, bus, device, pci_device, pci_subsystem;
     char bus_id[32];
+};
+
+struct addressing_mode {
+    unsigned version, value;
 };
 
 struct attributes {
@@ -128,6 +132,8 @@ static void set_device(struct device *d, const char *key, const char *value) {
         d->slices = number(value);
     else if (!strcmp(key, "memory"))
         d->memory = number(value);
+    else if (!strcmp(key, "ats"))
+        d->ats = number(value);
     else if (!strcmp(key, "since"))
         d->since = number(value);
     else if (strcmp(key, "cc") || sscanf(value, "%u.%u", &d->major_cc, &d->minor_cc) != 2)
@@ -383,6 +389,14 @@ int nvmlDeviceGetCudaComputeCapability(struct device *device, int *major, int *m
     ENTER(device);
     *major = device->major_cc;
     *minor = device->minor_cc;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetAddressingMode(struct device *device, struct addressing_mode *mode) {
+    ENTER(device);
+    if (mode->version != (sizeof *mode | 1 << 24))
+        return VERSION_MISMATCH;
+    mode->value = device->ats ? 2 : 0;
     return SUCCESS;
 }
 
