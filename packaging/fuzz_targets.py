@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpubind_cdi import document, driver, mountspec, schema, traps, validate
+from gpubind_cdi import document, driver, mountspec, salvage, schema, traps, validate
 from gpubind_cdi.model import Spec
 from gpubind_cdi.transform import root as transform
 from gpubind_hooks import mountinfo
@@ -101,9 +101,14 @@ def read_cdi(data: bytes) -> None:
     name = "x.json" if data[:1] == b"{" else "x.yaml"
     try:
         loaded = document.load(data, name)
+    except DocumentError as error:
+        claim(str(error).isprintable())
+        return
+    try:
         spec = Spec.parse(loaded)
     except DocumentError as error:
         claim(str(error).isprintable())
+        salvage.problems(loaded, [error])
         return
     places = document.lines(data)
     faults = validate.problems(spec)

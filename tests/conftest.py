@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 LEFT_OUT = pytest.StashKey[int]()
 
 # The same examples in each run; ./dev fuzz tries others, and more.
-hypothesis.settings.register_profile("ordinary", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile(
+    "ordinary",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is no fault
+)
 hypothesis.settings.load_profile("ordinary")
 
 
@@ -23,6 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--system",
         action="store_true",
         help="also run the tests that start container engines, in a private place",
+    )
+    parser.addoption(
+        "--newer",
+        action="store_true",
+        help="with --system: all of them in the newer system, with its engines and its Python",
     )
 
 
