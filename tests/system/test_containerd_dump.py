@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """containerd's own reading of every file we keep: with our runtime it shows that runtime more.
 
-`config dump` starts nothing and needs no place of its own. Versions 1 and 2 are for the 1.6 of the
-machine, version 3 for a newer root's containerd.
+`config dump` starts nothing and needs no place of its own. Versions 1 and 2 are for the machine's
+1.6, versions 2 and 3 for the 2.1 of a newer root.
 """
 
 from __future__ import annotations
@@ -29,12 +29,18 @@ pytestmark = pytest.mark.system
 MAIN = "/etc/containerd/config.toml"
 EXTRA = "/etc/containerd/extra.toml"
 CRI = 'plugins."io.containerd.grpc.v1.cri".containerd'
+SHOW = ("config", "dump")
 ENGINE = Containerd()
 WANTS = Wants(path="/opt/bin/gpubind-runtime", default=True)
 FILES = {
     name: data
     for name, data in cases("containerd").items()
     if tomllib.loads(data.decode("utf-8-sig")).get("version", 1) < 3 and b"${" not in data
+}
+LATER = {
+    name: data
+    for name, data in cases("containerd").items()
+    if tomllib.loads(data.decode("utf-8-sig")).get("version", 1) > 1 and b"${" not in data
 }
 
 
@@ -57,9 +63,6 @@ def _installed() -> None:
 def dumped(host: Dumping) -> Any:
     text = host.tried({"0.toml": host.files[MAIN]}, "containerd", "-c", "{folder}/0.toml", *SHOW)
     return tomllib.loads(text)["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]
-
-
-SHOW = ("config", "dump")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -90,6 +93,31 @@ def test_our_model_s_merge_is_containerd_s() -> None:
     assert theirs["snapshotter"] == "overlayfs"  # 1.x: the import's table stands alone
     assert "snapshotter" not in ours
     ENGINE.check(target, ENGINE.edit(target, WANTS), WANTS, host)
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_2_x_reads_our_drop_in_and_nothing_else_anew(name: str, newer_root: str) -> None:
+    host = Dumping({MAIN: LATER[name]})
+    wants = replace(WANTS, cdi=True, executable=f"{newer_root}/usr/bin/containerd")
+    target = ENGINE.find(wants, host)
+    assert isinstance(target, found.Found)
+    edits = ENGINE.edit(target, wants)
+    try:
+        ENGINE.prove(target, edits, wants)
+    except ToolkitError as error:
+        assert "is not read by containerd 2 until a runtime is named" in str(error)
+        with pytest.raises(ToolkitError, match=r"shows other changes too, in plugins\.io\.contain"):
+            ENGINE.check(target, edits, wants, host)
+        return
+    ENGINE.check(target, edits, wants, host)
+    document = dump.shown(target.after(edits).layers(), wants.executable, host)
+    assert document is not None
+    cri = document["plugins"]["io.containerd.cri.v1.runtime"]
+    assert cri["enable_cdi"] is True
+    assert cri["containerd"]["default_runtime_name"] == "nvidia"
+    ours = cri["containerd"]["runtimes"]["nvidia"]
+    assert ours["options"]["BinaryName"] == wants.path
+    assert ours["runtime_type"].startswith("io.containerd.runc.")
 
 
 @pytest.mark.parametrize(

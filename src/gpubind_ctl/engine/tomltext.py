@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BOM = b"\xef\xbb\xbf"
 _PLACE = re.compile(r" ?\(at (?:line (\d+), column (\d+)|end of document)\)$")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
-_VALUE = r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|true|false|[0-9+-][0-9A-Za-z_.:+-]*"
+_VALUE = r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|true|false|[0-9+-][0-9A-Za-z_.:+-]*|\[[^\]\n]*\]"
 _DEPTH = 64  # tables and lists in each other; no engine has a fifth of it
 _DOTTED = re.compile(r"^[ \t\[]*(?:[^.=#\n]*\.){256}", re.MULTILINE)
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gpubind_ctl.engine.engine import Edit, Host, Wants
 
 PROGRAM = "containerd"
+REPORT = f"{model.MIGRATE}, or report it with the file"
 
 
 def check(target: Found, edits: tuple[Edit, ...], wants: Wants, host: Host) -> None:
@@ -33,33 +34,32 @@ def check(target: Found, edits: tuple[Edit, ...], wants: Wants, host: Host) -> N
     if target.way in (found.TEMPLATE, found.PATCH) or not edits:
         return
     program = wants.executable or PROGRAM
+    if not _flat(target.after(edits).layers()):
+        return
     before = shown(target.layers(), program, host)
     if before is None:
         return
     after = shown(target.after(edits).layers(), program, host)
     if after is None:
         message = f"{target.main}: containerd does not read it any more with our runtime"
-        raise engine.refused(message, "please report it, with the file")
+        raise engine.refused(message, REPORT)
     name = next((one for one in (model.CRI[3], model.CRI[2]) if one in after["plugins"]), "")
     ours = runtime.runtimes(after["plugins"].get(name, {})).get(wants.name, {})
     if tomltext.value(ours, ("options", "BinaryName")) != wants.path:
         message = f"{target.main}: 'containerd config dump' does not show runtime {wants.name}"
-        raise engine.refused(message, "please report it, with the file")
+        raise engine.refused(message, REPORT)
     old, new = _foreign(before, wants), _foreign(after, wants)
     if old != new:
         names = ", ".join(sorted(key for key in {*old, *new} if old.get(key) != new.get(key)))
         message = f"{target.main}: 'containerd config dump' shows other changes too, in {names}"
-        raise engine.refused(message, "please report it, with the file")
+        raise engine.refused(message, REPORT)
 
 
 def shown(layers: Sequence[Layer], program: str, host: Host) -> dict[str, Any] | None:
     """Give the dump's document, None where there is none."""
     if not layers:
         return tomllib.loads(host.output(program, "config", "default")) or None
-    try:
-        files = _flat(layers)
-    except ToolkitError:
-        return None  # a list of imports that can't be exchanged as it is laid out
+    files = _flat(layers)
     words = (program, "--config", "{folder}/0.toml", "config", "dump")
     try:
         return tomllib.loads(host.tried(files, *words)) or None
@@ -68,17 +68,29 @@ def shown(layers: Sequence[Layer], program: str, host: Host) -> dict[str, Any] |
 
 
 def _flat(layers: Sequence[Layer]) -> dict[str, bytes]:
-    """Give the files under names of one folder, the first importing the others in their order."""
+    """Give the files under names of one folder, the first importing the others in their order.
+
+    None at all where a list of imports can't be exchanged as it is laid out.
+    """
     others = [f"{number}.toml" for number in range(1, len(layers))]
     files = {}
     for number, layer in enumerate(layers):
-        text = layer.text
-        if not number and (others or "imports" in layer.document):
-            text = toml.changed(text, ["imports"], others, layer.path)
-        elif "imports" in layer.document:
-            text = toml.removed(text, ["imports"], layer.path)
+        text: str | None = layer.text
+        wanted = others if not number else []
+        if wanted or "imports" in layer.document:
+            text = tomltext.assigned(layer.text, ("imports",), wanted)
+            text = _by_library(layer, wanted) if text is None else text
+        if text is None:
+            return {}
         files[f"{number}.toml"] = text.encode()
     return files
+
+
+def _by_library(layer: Layer, wanted: list[str]) -> str | None:
+    try:
+        return toml.changed(layer.text, ["imports"], wanted, layer.path)
+    except ToolkitError:
+        return None
 
 
 def _foreign(document: dict[str, Any], wants: Wants) -> dict[str, Any]:

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from gpubind_ctl.engine.engine import Edit, Wants
 
 
+MOVED = {
+    "snapshotter": "overlayfs",
+    "disable_snapshot_annotations": True,
+    "discard_unpacked_layers": False,
+}
+"""What 2.x takes out of a version 2 file only where that names a runtime, and its default.
+
+Seen with containerd 2.1.9: the first runtime would have the node change its snapshotter.
+"""
+
+
 def prove(target: Found, edits: tuple[Edit, ...], wants: Wants) -> None:
     """Raise ToolkitError where the files would do something else, or change what is not ours."""
     if target.way == found.TEMPLATE:
@@ -51,7 +62,22 @@ def _prove(target: Found, after: Found, wants: Wants, major: int) -> None:
     if known and major < 2 and name not in (*known, "default") and not filled_in:
         message = f"{target.main}: default_runtime_name is {name!r}, which is no runtime there"
         raise engine.refused(message, "containerd serves no Kubernetes with it: name another one")
+    _prove_move(target, number, major)
     _prove_rest(target, after, wants, major)
+
+
+def _prove_move(target: Found, number: int, major: int) -> None:
+    """Refuse where naming a first runtime would have 2.x read settings it did not read before."""
+    layers = target.layers()
+    table = model.plugins(layers, major).get(model.CRI[2], {})
+    if number != 2 or major < 2 or runtime.runtimes(table):
+        return
+    for key, default in MOVED.items():
+        if runtime.section(table).get(key, default) != default:
+            path = ("plugins", model.CRI[2], "containerd", key)
+            layer = next(one for one in layers if tomltext.value(one.document, path) is not None)
+            message = f"{key} of version 2 is not read by containerd 2 until a runtime is named"
+            raise tomltext.at(layer.path, layer.text, path, message, model.MIGRATE)
 
 
 def _last(after: Found, number: int, wants: Wants) -> str:

@@ -107,6 +107,22 @@ def test_row32_a_runtime_without_a_type_is_told() -> None:
     assert notes == ("warning: runtime runc has no runtime_type, it starts no container",)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'snapshotter = "zfs"',
+        "disable_snapshot_annotations = false",
+        "discard_unpacked_layers = true",
+    ],
+)
+def test_settings_that_2_x_would_read_from_now_on_are_refused(line: str) -> None:
+    section = f"version = 2\n[{CRI}.containerd]\n{line}\n"
+    told = refusal(FakeHost({MAIN: section}, "2.1.9"))
+    assert told.startswith(f"{MAIN}:3:1: {line.partition(' ')[0]} of version 2 is not read by")
+    assert FakeHost({MAIN: section + RUNC}, "2.1.9").configure(ENGINE, WANTS) != []
+    assert FakeHost({MAIN: section}, "1.7.27").configure(ENGINE, WANTS) == [MAIN]
+
+
 def test_a_later_file_that_overrides_ours_is_refused_by_name() -> None:
     later = "/etc/containerd/conf.d/99-z.toml"
     text = f"version = 3\n[{V3}.containerd.runtimes.nvidia.options]\nBinaryName = '/other'\n"
