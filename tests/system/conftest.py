@@ -44,6 +44,13 @@ def untouched_host() -> Iterator[None]:
         pytest.fail("the host changed while the system tests ran:\n" + "\n".join(changed))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def usual_root(request: pytest.FixtureRequest) -> None:
+    """Give all places the newer system where --newer asks for it."""
+    if request.config.getoption("--newer"):
+        Place.usual = newer.root()
+
+
 @pytest.fixture(scope="session")
 def minimal_root() -> str:
     """The containers' root file system; never to be written to."""

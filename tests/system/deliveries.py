@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CHECKOUT = os.path.dirname(TESTS)
+# For a Python that is not the tests' own, in a place with another system.
+PYTHONPATH = ":".join((TESTS, f"{CHECKOUT}/src", f"{CHECKOUT}/hooks"))
 PRIVATE = ["/usr/bin/unshare", "--mount", "--propagation", "private"]
 INSIDE = ["/bin/sh", "-c", "echo ready; read line"]
 

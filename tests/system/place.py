@@ -43,10 +43,13 @@ def _child(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:
 class Place:
     """A running private place; use as a context manager."""
 
-    def __init__(self, layout: str = "machine", root: str = "/") -> None:
+    usual = "/"
+
+    def __init__(self, layout: str = "machine", root: str = "") -> None:
         """Start the place; layout "unified" shows cgroup version 2 alone, "machine" all.
 
-        `root` is a folder with another system, which the place sees with a layer over it in memory.
+        `root` is a folder with another system, which the place sees with a layer over it in memory;
+        / is the machine's, "" the `usual` one.
         """
         cgroups.remove_stale(PREFIX)
         self.daemons: list[subprocess.Popen[bytes]] = []
@@ -55,7 +58,7 @@ class Place:
         shown = [f"{one.fstype}:{one.options}:{one.where}" for one in mounted]
         if layout == "unified":
             shown = ["cgroup2::/sys/fs/cgroup"]
-        self.init = self._started(root, shown)
+        self.init = self._started(root or self.usual, shown)
         # Where version 2 is all that is shown, processes live in a folder of it, see place_init.
         leaf = "init" if shown[0].endswith(":/sys/fs/cgroup") else ""
         self.joined = [

@@ -184,7 +184,7 @@ def test_a_folder_exchanged_with_a_link_out_of_the_root(
     before = contents(f"{base}/outside")
     answer = place.run(
         *(sys.executable, "-m", "system.deliveries", json.dumps(wanted)),
-        environment={"PYTHONPATH": deliveries.TESTS},
+        environment={"PYTHONPATH": deliveries.PYTHONPATH},
         timeout=120,
     )
     assert contents(f"{base}/outside") == before
