@@ -35,15 +35,18 @@ def document(
     source: Callable[[Root], GpuSource],
     config_files: Iterable[str] = (),
     clock: Callable[[], int] = time.time_ns,
+    dev_root: str = "",
 ) -> dict[str, Any]:
     """Give what a start reads: the spec, and the signs of what it depends on.
 
-    `config_files` are those the options come from, `clock` gives the time, in ns. Raises
-    ToolkitError as `generate.generate` and `signs.settled` do.
+    `config_files` are those the options come from, `clock` gives the time, in ns, `dev_root` is
+    the folder above /dev where that is known. Raises ToolkitError as `generate.generate` and
+    `signs.settled` do.
     """
     wanted = replace(options, vendor=VENDOR, device_class=CLASS)
-    with Root(driver_root) as root, Root(_dev_root(driver_root)) as nodes, Root("/") as host:
-        system = root if drivers.holds_system(root) else host
+    places = (driver_root, dev_root or _dev_root(driver_root))
+    with Root(places[0]) as root, Root(places[1]) as nodes, Root("/") as host:
+        system = next((one for one in (root, nodes) if drivers.holds_system(one)), host)
         generated, taken = signs.settled(
             lambda: generate.generate(wanted, source(root), root, nodes, system),
             *(root, nodes, system),

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from gpubind import config, configfile, jit, paths
 from gpubind.config import Config
+from gpubind.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gpubind_cdi.modes.mode import Options
 
 
 def read(file: str) -> tuple[Config, dict[str, list[int] | None]]:
@@ -46,12 +49,30 @@ def looked_at(file: str, driver_root: str, kind: str = jit.JIT) -> dict[str, Any
     `kind` is which look is meant, as in `gpubind.jit`.
     """
     from gpubind_cdi import jit as live
-    from gpubind_cdi.modes import table
 
-    from gpubind_ctl import generation, sources
+    from gpubind_ctl import roots, sources
 
     known, stamps = read(file)
-    wanted = generation.options(
+    places = roots.of(driver_root)
+    dev_root = places.dev if places.notes else ""  # that of a driver in a folder of its own
+    with Root(places.dev) as nodes:
+        document = live.document(
+            _wanted(known, kind),
+            places.driver,
+            lambda root: sources.of(root, dev_root=nodes),
+            stamps,
+            dev_root=dev_root,
+        )
+    return {**document, "root": driver_root}  # as starts know it
+
+
+def _wanted(known: Config, kind: str) -> Options:
+    from gpubind_cdi import jit as live
+    from gpubind_cdi.modes import table
+
+    from gpubind_ctl import generation
+
+    return generation.options(
         device_name_strategy=(),
         library_search_path=(),
         config_search_path=(),
@@ -67,7 +88,6 @@ def looked_at(file: str, driver_root: str, kind: str = jit.JIT) -> dict[str, Any
         csv_every=kind.endswith(jit.ALL_LISTS),
         csv_compat_root=known.text(config.CSV_COMPAT),
     )
-    return live.document(wanted, driver_root, sources.of, stamps)
 
 
 def complaints(registry: dict[str, Any]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from gpubind_cdi.modes.mode import Options
 
 from gpubind import jit
 from gpubind.errors import ToolkitError
+from gpubind_ctl import roots
 from gpubind_ctl.simulate import layout, profile
 
 if TYPE_CHECKING:
@@ -66,6 +67,19 @@ def test_the_driver_is_described_with_all_its_devices(tmp_path: Path, t4: Path) 
     assert "hooks" not in spec["containerEdits"]
     assert any(link["link"].endswith("/libcuda.so.1") for link in spec["links"])
     assert fits(tmp_path, t4)
+
+
+def test_a_driver_in_a_folder_of_its_own_is_described_for_the_root_starts_know(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "node"
+    layout.lay_out(profile.load("cos"), str(root))
+    assert compiled(tmp_path, root).status == 0
+    found = document(tmp_path)
+    mounts = [mount["hostPath"] for mount in found["specs"][0]["containerEdits"]["mounts"]]
+    assert f"{root}{roots.PLACES[1]}/bin/nvidia-smi" in mounts
+    assert found["root"] == str(root)
+    assert fits(tmp_path, root)
 
 
 def test_specs_and_settings_are_compiled_too(tmp_path: Path, t4: Path) -> None:
