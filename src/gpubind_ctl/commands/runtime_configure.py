@@ -105,7 +105,7 @@ def command(engine: str, state: str, **given: Any) -> Answer:
         if not wants.hook_file:
             return Answer(text=ocihook.document(wants.hook).decode())
         one, wants = ocihook.OciHook(), replace(wants, name=ocihook.NAME)
-    host = ThisHost(os.environ)
+    host = ThisHost(os.environ, config=wants.config)
     if dry_run:
         done = configurator.configure(one, wants, host, state, dry_run=True)
         told = (_loading(done), *done.notes)

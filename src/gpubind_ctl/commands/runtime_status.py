@@ -32,7 +32,7 @@ def command(engine: str, state: str, **given: Any) -> Answer:
     Exit status 3: an engine's files can't be read; it is named.
     """
     as_json = given.pop("as_json")
-    host = ThisHost(os.environ)
+    host = ThisHost(os.environ, config=given["config"])
     found: dict[str, Any] = {}
     notes = []
     for name in [engine] if engine else engines.TABLE:

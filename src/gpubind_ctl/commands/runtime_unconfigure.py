@@ -49,7 +49,7 @@ def command(context: click.Context, /, engine: str, state: str, **given: Any) ->
     by_default = (click.core.ParameterSource.DEFAULT, None)
     only = context.get_parameter_source("name") not in by_default and not wants.hook_file
     done = configurator.unconfigure(
-        one, wants, ThisHost(os.environ), state, only=only, dry_run=dry_run
+        one, wants, ThisHost(os.environ, config=wants.config), state, only=only, dry_run=dry_run
     )
     if dry_run:
         return Answer(text=difference.unified(done.edits), notes=done.notes)

@@ -124,7 +124,8 @@ def _unjournalled(one: Engine, target: Target, wants: Wants) -> tuple[str, ...]:
     program = one.read(target).runtimes.get(wants.name)
     if program is None:
         return ()
-    if os.path.basename(program) not in engine.PROGRAMS and program != wants.path:
+    known = os.path.basename(program) in engine.PROGRAMS | engine.HOOKS
+    if not known and program != wants.path:
         raise engine.refused(
             f"{target.main}: the runtime {wants.name} starts {program}, which is not ours",
             f"name it with --nvidia-runtime-path {program} to remove it",

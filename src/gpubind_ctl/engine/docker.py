@@ -95,7 +95,7 @@ class Docker:
             "runtimes": None if node.at(("runtimes",)) is None else {},
         }
         if wants.default is not None:
-            found[DEFAULT] = _at(node, DEFAULT)
+            found["default"] = _at(node, DEFAULT)
         if wants.cdi is not None:
             found["cdi"] = _at(node, "features", "cdi")
             found["features"] = None if node.at(("features",)) is None else {}
@@ -125,7 +125,7 @@ class Docker:
         text, node, mark, encoding = _text(target)
         file, name = target.main, wants.name
         if _at(node, DEFAULT) == name:
-            text = _given_back(text, (DEFAULT,), former.get(DEFAULT), file)
+            text = _given_back(text, (DEFAULT,), former.get("default"), file)
         if former.get("path") is not None and node.at(("runtimes", name)):
             text = jsontext.changed(text, ("runtimes", name, "path"), former["path"], file)
         else:
@@ -248,7 +248,7 @@ def _with_default(text: str, node: Node, wants: Wants, file: str) -> str:
     if wants.default:
         return jsontext.changed(text, (DEFAULT,), wants.name, file)
     if wants.default is False and _at(node, DEFAULT) == wants.name:
-        return _given_back(text, (DEFAULT,), wants.former.get(DEFAULT), file)
+        return _given_back(text, (DEFAULT,), wants.former.get("default"), file)
     return text
 
 

@@ -33,6 +33,10 @@ PROGRAMS = frozenset(
     for end in ("", ".cdi", ".legacy", ".experimental")
 )
 """Base names of runtimes that inject GPUs: ours, and the field's."""
+HOOKS = frozenset(
+    ("gpubind-runtime-hook", "nvidia-container-runtime-hook", "nvidia-container-toolkit")
+)
+"""Base names of OCI hooks that inject GPUs."""
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _LONGEST = 4095  # PATH_MAX without its NUL
@@ -42,7 +46,8 @@ Former = dict[str, Any]
 """What an engine's keys were before us, as JSON values: a key of the engine's choice to its value.
 
 It has only keys that the change may touch; None is one that was absent. It is journalled at the
-first change that touches the key and handed to `remove`. CREATED is there where the file was not.
+first change that touches the key and handed to `remove`. CREATED is there where the file was not;
+`default` is the default runtime's name in every engine.
 """
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gpubind import root
 from gpubind.errors import ToolkitError
 from gpubind_ctl.engine import unit
-from gpubind_ctl.engine.engine import Daemon
+from gpubind_ctl.engine.engine import Daemon, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LIMIT = 1 << 24  # bytes of a configuration file
 PATIENCE = 10  # seconds for a program that shows its version or configuration
+_ASKS = {"--version", "-v", "--help", "-h", "--validate", "config", "version", "status"}
 UNITS = (
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -34,9 +35,13 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
 class ThisHost:
     """The port's one implementation; see `engine.Host` for what each method gives."""
 
-    def __init__(self, env: Mapping[str, str], units: Sequence[str] = UNITS) -> None:
+    def __init__(
+        self, env: Mapping[str, str], *, config: str = "", units: Sequence[str] = UNITS
+    ) -> None:
+        """`config` is the file the operator names: daemons that load another are not meant."""
         self.uid = os.geteuid()
         self.env = env
+        self.config = config
         self.units = units
 
     def read(self, path: str) -> bytes | None:
@@ -65,12 +70,24 @@ class ThisHost:
             return ()
 
     def running(self, service: Service) -> Daemon | None:
-        """Give our user's daemon of that name in our namespaces; of several, the pid file's."""
-        found = {daemon.pid: daemon for daemon in _daemons(service.program, self.uid)}
+        """Give our user's daemon of that name in our namespaces; of several, the pid file's.
+
+        Raises ToolkitError where several run and nothing tells which is meant.
+        """
+        found = {one.pid: one for one in _daemons(service.program, self.uid) if self._meant(one)}
         if len(found) < 2:
             return next(iter(found.values()), None)
-        named = (_number(self.read(path)) for path in service.pidfiles)
-        return next((found[pid] for pid in named if pid in found), None)
+        pids = [_number(self.read(path)) for path in service.pidfiles]
+        pids += [pid for pid, one in found.items() if self.config and _config(one) == self.config]
+        meant = next((found[pid] for pid in pids if pid in found), None)
+        if meant is None and not self.config:
+            numbers = ", ".join(map(str, sorted(found)))
+            message = f"several {service.program} are running, as processes {numbers}"
+            raise refused(message, "name the file of the one that is meant with --config")
+        return meant
+
+    def _meant(self, daemon: Daemon) -> bool:
+        return not self.config or _config(daemon) in (None, self.config)
 
     def unit(self, name: str) -> tuple[str, ...]:
         """Give the words of a unit's ExecStart, drop-ins and variables applied."""
@@ -140,10 +157,15 @@ def _daemons(program: str, uid: int) -> Iterator[Daemon]:
                 continue
             with open(f"/proc/{name}/cmdline", "rb") as file:
                 argv = os.fsdecode(file.read()).split("\0")[:-1]
-            if argv and os.path.basename(argv[0]) == program:
+            if _serves(argv, program) and not _is_dockers(name):
                 yield Daemon(pid=int(name), argv=tuple(argv), started=_started(name))
         except OSError:
             continue  # it ended while we looked
+
+
+def _config(daemon: Daemon) -> str | None:
+    """Give the file a daemon's command line names, None for its default one."""
+    return unit.flag(daemon.argv, "--config-file", "--config", "-c")
 
 
 def _namespaces(pid: str) -> tuple[str, ...]:
@@ -154,6 +176,21 @@ def _started(pid: str) -> float:
     with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
         ticks = float(file.read().rpartition(")")[2].split()[19])  # proc_pid_stat(5): starttime
     return boot_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _serves(argv: list[str], program: str) -> bool:
+    """Tell whether it is the daemon, and not the same program asked for its version."""
+    return argv[:1] != [] and os.path.basename(argv[0]) == program and not _ASKS & {*argv[1:]}
+
+
+def _is_dockers(pid: str) -> bool:
+    """Tell whether dockerd has started it, such as a containerd of its own."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        parent = file.read().rpartition(")")[2].split()[1]
+    if parent == "0":  # it is the first of its namespace
+        return False
+    with open(f"/proc/{parent}/comm", encoding="utf-8", errors="replace") as file:
+        return file.read() == "dockerd\n"
 
 
 def _number(data: bytes | None) -> int:

@@ -18,7 +18,6 @@ FOLDERS = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
 NAME = "nvidia"
 """What stands for a runtime's name; a hook has none."""
 _ENV = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
-_PROGRAMS = ("gpubind-runtime-hook", "nvidia-container-runtime-hook", "nvidia-container-toolkit")
 
 
 def document(hook: str) -> bytes:
@@ -35,7 +34,7 @@ def document(hook: str) -> bytes:
 def program(data: bytes) -> str:
     """Give the path of the GPU hook that a hook file starts, empty where it starts another."""
     path = _path(data)
-    return path if path.rpartition("/")[2] in _PROGRAMS else ""
+    return path if path.rpartition("/")[2] in engine.HOOKS else ""
 
 
 def _path(data: bytes) -> str:

@@ -87,7 +87,7 @@ class Podman:
         here = _found(target)
         found: Former = {}
         if wants.default is not None:
-            found["runtime"] = _merged(here).get("runtime")
+            found["default"] = _merged(here).get("runtime")
         if wants.sweep and here.hooks:
             texts = ((one.path, one.data or b"") for one in here.hooks)
             found["hooks"] = {path: data.decode("utf-8", "replace") for path, data in texts}

@@ -70,11 +70,8 @@ def _by(names: list[str], setting: Setting, record: Record) -> str:
 
 def _former(record: Record) -> str:
     """Give the default runtime before the first change that touched it, empty for none."""
-    formers = (change.former for change in record.changes)
-    keys = ("default-runtime", "default_runtime_name", "default_runtime", "runtime", "default")
-    found = (former[key] for former in formers for key in keys if key in former)
-    first = next(found, None)
-    return first if isinstance(first, str) else ""
+    formers = (one.former["default"] for one in record.changes if "default" in one.former)
+    return next(formers, None) or ""
 
 
 def _restarted(one: Engine, since: float | None, host: Host) -> bool | None:

@@ -111,6 +111,13 @@ def test_the_peer_s_hook_file_comes_back(tmp_path: Path) -> None:
     assert (tmp_path / "hooks.d/x.json").read_bytes() == peers
 
 
+def test_the_peer_s_hook_file_goes_without_a_journal(tmp_path: Path) -> None:
+    peers = ocihook.document("/usr/bin/nvidia-container-runtime-hook")
+    trees.build(tmp_path, {"/hooks.d/x.json": peers})
+    assert hook(tmp_path, "unconfigure")[0] == 0
+    assert not (tmp_path / "hooks.d/x.json").exists()
+
+
 @pytest.mark.parametrize("text", ['{"hook": {"path": "/usr/bin/other"}}', "{", "[]", ""])
 def test_somebody_else_s_hook_file_is_refused(tmp_path: Path, text: str) -> None:
     trees.build(tmp_path, {"/hooks.d/x.json": text})

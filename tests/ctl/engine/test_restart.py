@@ -44,9 +44,13 @@ def dockerd(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]
 
 
 def configure(place: Path, *words: str) -> Outcome:
-    """Configure the docker that runs, wherever its file is."""
-    given = ("--restart=signal", "--restart-timeout=2", f"--state-dir={place}/state")
+    """Configure the docker of this place; other tests' daemons load other files."""
+    given = ("--restart=signal", "--restart-timeout=2", *own(place))
     return gpubind("runtime", "configure", *given, *words)
+
+
+def own(place: Path) -> tuple[str, ...]:
+    return (f"--config={place}/daemon.json", f"--state-dir={place}/state")
 
 
 def test_a_daemon_that_loads_the_file_has_the_runtime(
@@ -56,7 +60,6 @@ def test_a_daemon_that_loads_the_file_has_the_runtime(
     outcome = configure(tmp_path)
     assert (outcome.status, (tmp_path / "daemon.json").read_bytes()) == (0, OURS), outcome.err
     assert outcome.err.splitlines()[-1] == "gpubind: docker is up, with the runtime nvidia"
-    assert "(the running dockerd names it)" in outcome.err
 
 
 def test_a_daemon_that_does_not_take_the_file_gets_the_old_one_back(
@@ -83,7 +86,7 @@ def test_nothing_is_restarted_without_being_asked(
     tmp_path: Path, dockerd: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
     one = dockerd("dies")
-    outcome = gpubind("runtime", "configure", f"--state-dir={tmp_path}/state")
+    outcome = gpubind("runtime", "configure", *own(tmp_path))
     assert outcome.status == 0
     assert outcome.err.splitlines()[-2:] == [
         "gpubind: It is recommended that docker daemon be restarted.",
@@ -96,7 +99,7 @@ def test_a_change_that_waits_for_a_restart_gets_it(
     tmp_path: Path, dockerd: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
     dockerd("loads")
-    assert gpubind("runtime", "configure", f"--state-dir={tmp_path}/state").status == 0
+    assert gpubind("runtime", "configure", *own(tmp_path)).status == 0
     outcome = configure(tmp_path)
     assert outcome.status == 0
     assert outcome.err.splitlines()[-2:] == [
@@ -116,7 +119,7 @@ def test_a_change_that_waits_for_a_restart_gets_it(
 def test_where_nothing_can_be_restarted_nothing_is_changed(
     tmp_path: Path, words: tuple[str, ...], status: int, message: str
 ) -> None:
-    outcome = configure(tmp_path, f"--config={tmp_path}/file", *words)
+    outcome = configure(tmp_path, *words)
     assert (outcome.status, message in outcome.err) == (status, True), outcome.err
     assert os.listdir(tmp_path) == []
 
@@ -125,14 +128,24 @@ def test_status_tells_whether_the_daemon_has_started_since(
     tmp_path: Path, dockerd: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
     one = dockerd("loads")
-    state = f"--state-dir={tmp_path}/state"
-    assert gpubind("runtime", "configure", state).status == 0
-    before = gpubind("runtime", "status", "--runtime=docker", state)
+    assert gpubind("runtime", "configure", *own(tmp_path)).status == 0
+    before = gpubind("runtime", "status", "--runtime=docker", *own(tmp_path))
     assert "daemon restarted since: no" in before.out
     one.kill()
     one.wait()
     (tmp_path / "s").unlink()
     time.sleep(1.1)  # a process' start is known to a second or so
     dockerd("loads")
-    after = gpubind("runtime", "status", "--runtime=docker", state)
+    after = gpubind("runtime", "status", "--runtime=docker", *own(tmp_path))
     assert "daemon restarted since: yes" in after.out
+
+
+def test_where_several_run_the_one_that_is_meant_must_be_named(
+    tmp_path: Path, dockerd: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    dockerd("loads")
+    (tmp_path / "s").rename(tmp_path / "first")
+    dockerd("loads")
+    outcome = gpubind("runtime", "configure", "--dry-run", f"--state-dir={tmp_path}/state")
+    assert (outcome.status, "several dockerd are running, as processes" in outcome.err) == (1, True)
+    assert "name the file of the one that is meant with --config" in outcome.err

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import engine_files
 import pytest
 import trees
+from engine_driver import Quiet
 from engine_runs import BARE, OURS, configure, runtime
 
 from gpubind import VERSION
 from gpubind_ctl.engine import configurator, journal
 from gpubind_ctl.engine.docker import Docker
 from gpubind_ctl.engine.engine import Wants
-from gpubind_ctl.engine.host import ThisHost
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def status(place: Path) -> dict[str, Any]:
 def test_every_file_gets_its_bytes_back(tmp_path: Path, name: str) -> None:
     file = tmp_path / "daemon.json"
     file.write_bytes(CASES[name])
-    wants, host, state = Wants(config=str(file), default=True), ThisHost({}), f"{tmp_path}/state"
+    wants, host, state = Wants(config=str(file), default=True), Quiet({}), f"{tmp_path}/state"
     configurator.configure(Docker(), wants, host, state)
     assert file.read_bytes() != CASES[name]
     configurator.unconfigure(Docker(), wants, host, state)

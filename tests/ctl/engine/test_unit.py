@@ -48,7 +48,7 @@ def test_variables_come_from_files_too(tmp_path: Path) -> None:
         },
     )
     units = (f"{tmp_path}/etc", f"{tmp_path}/lib")
-    words = hosts.ThisHost({}, units).unit("docker.service")
+    words = hosts.ThisHost({}, units=units).unit("docker.service")
     assert words[-2:] == ("--config-file=/a/b.json", "--debug")
 
 
@@ -62,8 +62,8 @@ def test_the_operator_s_unit_and_drop_ins_win(tmp_path: Path) -> None:
         },
     )
     units = (f"{tmp_path}/etc", f"{tmp_path}/lib")
-    assert hosts.ThisHost({}, units).unit("docker.service") == ("/right",)
-    assert hosts.ThisHost({}, units).unit("other.service") == ()
+    assert hosts.ThisHost({}, units=units).unit("docker.service") == ("/right",)
+    assert hosts.ThisHost({}, units=units).unit("other.service") == ()
 
 
 @pytest.mark.parametrize(
