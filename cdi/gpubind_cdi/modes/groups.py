@@ -75,7 +75,6 @@ def modes() -> Iterator[Mode]:
         yield Mode(
             name=group.name,
             device_class=group.name,
-            about=group.about,
             asks_gpus=False,
             describe=partial(describe, group),
         )

@@ -29,12 +29,12 @@ class Options:
     """What an operator can choose; each field is the command's option of that name.
 
     An empty `vendor` or `device_class` is the mode's own. `library_search_paths` and
-    `config_search_paths` replace the usual folders, `ipc` mounts the daemons' sockets, `mps_pipe`
-    is the pipe folder of the multi-process service, `cdi_version_for` who limits the version where
-    the operator does not, `vendor_neutral` adds the dispatching GL and
-    OpenCL libraries, `machine` is as uname(2) gives it,
-    by default the kernel module's. `shape` is one of `shapes.NAMES`, `coherent` describes only GPUs
-    that share the CPU's page tables, or only others, `by_coherence` wants a spec of each besides.
+    `config_search_paths` replace the usual folders; `cdi_version_for` is who limits the version
+    where the operator does not; `ipc` mounts the daemons' sockets; `mps_pipe` is the pipe folder of
+    the multi-process service; `vendor_neutral` adds the dispatching GL and OpenCL libraries;
+    `machine` is as uname(2) gives it, by default the kernel module's; `shape` is one of
+    `shapes.NAMES`; `coherent` describes only GPUs that use the CPU's page tables, or only others;
+    `by_coherence` wants a spec of each besides.
 
     For mode csv: `csv_files` are the lists to read, by default the usual ones in `csv_folder`, or
     with `csv_every` all there; `csv_multiple` allows a device for each of several GPUs.
@@ -107,7 +107,7 @@ class Described:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """A kind of device: its name, its vendor and class, what it describes, and who does.
+    """A kind of device: its name, its vendor and class, and who describes it.
 
     `asks_gpus` is whether it asks who knows the GPUs; other modes go by device nodes alone.
     """
@@ -115,6 +115,5 @@ class Mode:
     name: str
     vendor: str = "nvidia.com"
     device_class: str = "gpu"
-    about: str
     asks_gpus: bool = True
     describe: Callable[[Host, Options], Described]

@@ -18,24 +18,17 @@ AUTO = "auto"
 MODES = {
     mode.name: mode
     for mode in (
-        Mode(name="nvml", about="GPUs as NVML knows them", describe=nvml.describe),
-        Mode(name="wsl", about="the GPUs of a WSL2 machine", describe=wsl.describe),
-        Mode(name="csv", about="the GPU of a Tegra, by its lists", describe=csv.describe),
+        Mode(name="nvml", describe=nvml.describe),
+        Mode(name="wsl", describe=wsl.describe),
+        Mode(name="csv", describe=csv.describe),
         Mode(
             name="management",
             vendor="management.nvidia.com",
-            about="all nodes of the driver, for managing GPUs",
             asks_gpus=False,
             describe=management.describe,
         ),
         *groups.modes(),
-        Mode(
-            name="imex",
-            device_class="imex-channel",
-            about="IMEX channels",
-            asks_gpus=False,
-            describe=imex.describe,
-        ),
+        Mode(name="imex", device_class="imex-channel", asks_gpus=False, describe=imex.describe),
     )
 }
 
