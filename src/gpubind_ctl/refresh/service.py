@@ -98,7 +98,7 @@ class Service:
         }
 
     def _say(self, outcome: Outcome, reason: str) -> None:
-        because = f" ({reason})" if reason else ""
+        because = f" ({reason})" if reason and not outcome.identifier else ""
         holds = f"{self._job.output} holds" if outcome.state == once.CURRENT and reason else ""
         if outcome.message or holds:
             self._tell(f"{outcome.message or holds}{because}")
