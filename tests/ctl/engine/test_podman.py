@@ -47,6 +47,11 @@ def document(data: bytes | None) -> dict[str, Any]:
     return tomllib.loads((data or b"").decode("utf-8-sig"))
 
 
+def test_there_are_a_hundred_of_them() -> None:
+    assert len(CASES) >= 100
+    assert len(set(CASES.values())) == len(CASES)
+
+
 @pytest.mark.parametrize("wants", WANTS, ids=["plain", "default", "other name"])
 @pytest.mark.parametrize("name", CASES)
 def test_the_file_minus_our_keys_is_the_file(name: str, wants: Wants) -> None:
