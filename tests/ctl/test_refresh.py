@@ -15,6 +15,7 @@ from refresh_hosts import Host
 from simulated_nodes import node
 
 from gpubind_ctl.refresh import once, owned, presence
+from gpubind_ctl.simulate import profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -250,3 +251,35 @@ def test_the_record_keeps_why_and_since_when(host: Host) -> None:
     assert [one["state"] for one in told] == ["written", "written", "kept"]
     assert "DOC-INVALID" in told[2]["why"]
     assert told[2]["since"] > told[0]["since"]
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_every_kind_of_node_is_kept_true_and_withdrawn(tmp_path: Path, name: str) -> None:
+    host = Host(tmp_path, name)
+    first = host.refresh()
+    assert (first.state, host.text() != "") == (once.WRITTEN, True), first.message
+    if first.status == 0:
+        looks = host.looks
+        assert (host.refresh().state, host.looks) == (once.CURRENT, looks)
+    shutil.rmtree(host.root)
+    assert (host.refresh().state, host.text()) == (once.WITHDRAWN, "")
+
+
+OTHERS = {"gds": "nvidia-fs0", "gdrcopy": "gdrdrv", "nvswitch": "nvidia-nvswitch0"}
+
+
+@pytest.mark.parametrize("mode", OTHERS)
+def test_a_mode_of_other_devices_goes_with_its_nodes(tmp_path: Path, mode: str) -> None:
+    host = Host(tmp_path)
+    job = host.wanted(mode=mode)
+    assert host.refresh(job) == once.Outcome(
+        state=once.NONE,
+        message=f"{host.output} is not written: "
+        f"there is no {host.root}/dev/{OTHERS[mode].rstrip('0')}*",
+    )
+    os.mknod(host.root / "dev" / OTHERS[mode], 0o20666)
+    assert host.refresh(job).state == once.WRITTEN
+    host.unload()
+    assert host.refresh(job).state == once.CURRENT
+    (host.root / "dev" / OTHERS[mode]).unlink()
+    assert host.refresh(job).state == once.WITHDRAWN
