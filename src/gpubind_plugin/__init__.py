@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The room of the Kubernetes device plugin: empty until there is one."""
+"""The Kubernetes device plugin: serves a node's GPUs to the kubelet. Extra: gpubind[kubernetes]."""
