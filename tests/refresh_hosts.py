@@ -16,12 +16,10 @@ from gpubind_ctl.refresh import once
 from gpubind_ctl.refresh.job import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from gpubind_cdi.gpu import GpuSource
 
-    from gpubind.root import Root
     from gpubind_ctl.refresh.once import Outcome
 
 MODULE = "proc/driver/nvidia/version"
@@ -51,10 +49,10 @@ class Host:
             source=self.counted,
         )
 
-    def counted(self, root: Root, search: Sequence[str], nodes: Root) -> GpuSource:
+    def counted(self, *words: Any, now: bool) -> GpuSource:
         """Count how often somebody asks which GPUs there are."""
         self.looks += 1
-        return sources.of(root, search, nodes)
+        return sources.of(*words, now=now)
 
     def refresh(self, job: Job | None = None, *, force: bool = False) -> Outcome:
         return once.refresh(job or self.job, force=force)

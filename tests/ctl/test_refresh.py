@@ -165,7 +165,7 @@ GONE: dict[str, tuple[Callable[[Host], None], str]] = {
     "module": (Host.unload, "the kernel module nvidia is not loaded"),
     "libraries": (Host.uninstall, "no library of the driver is in {root}"),
     "GPUs": (Host.unplug, "there is no GPU in {root}/proc/driver/nvidia/gpus"),
-    "root": (lambda host: shutil.rmtree(host.root), "{root} does not exist"),
+    "root": (lambda host: shutil.rmtree(host.root), "{root} is no folder"),
 }
 
 

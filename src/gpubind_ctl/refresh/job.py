@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 from gpubind_ctl import sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gpubind_cdi.gpu import GpuSource
     from gpubind_cdi.modes.mode import Options
-
-    from gpubind.root import Root
 
 OUTPUT = "/var/run/cdi/nvidia.yaml"
 
@@ -26,7 +24,7 @@ class Job:
 
     `output` is absolute and ends as engines want it. Sidecar, lock and record lie under `state`,
     what must outlive a boot under `lasting`. With `strict` a spec without something required is
-    none. `source` says which GPUs a driver root has.
+    none. `source` says which GPUs a driver root has, as `sources.of` does.
     """
 
     options: Options
@@ -37,7 +35,7 @@ class Job:
     state: str
     lasting: str
     strict: bool = False
-    source: Callable[[Root, Sequence[str], Root], GpuSource] = sources.of
+    source: Callable[..., GpuSource] = sources.of
 
     def asked(self) -> dict[str, Any]:
         """Give what the spec depends on besides the host, as JSON has it."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpubind_cdi import files, generate, sidecar, signs
+from gpubind_cdi.modes import table
 
 from gpubind import VERSION
 from gpubind.errors import PartialError, ToolkitError, line
@@ -84,8 +85,11 @@ def _look(job: Job) -> tuple[Generated, Signs]:
     with roots.opened(job.driver_root, job.dev_root) as found:
         places = (found.driver, found.nodes, found.system)
 
+        now = table.asks_gpus(job.options.mode)
+        search = job.options.library_search_paths
+
         def look() -> Generated:
-            gpus = job.source(found.driver, job.options.library_search_paths, found.nodes)
+            gpus = job.source(found.driver, search, found.nodes, now=now)
             return generate.generate(job.options, gpus, *places)
 
         generated, taken = signs.settled(look, *places, more=job.options.csv_files)

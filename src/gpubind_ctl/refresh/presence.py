@@ -64,8 +64,8 @@ def _lacks(job: Job, *, wait: bool) -> Iterator[str]:
     try:
         with roots.opened(job.driver_root, job.dev_root) as found:
             yield from _parts(job, found, wait=wait)
-    except FileNotFoundError as error:
-        yield f"{error.filename} does not exist"
+    except (FileNotFoundError, NotADirectoryError) as error:
+        yield f"{error.filename} is no folder"
 
 
 def _parts(job: Job, found: Opened, *, wait: bool) -> Iterator[str]:

@@ -58,7 +58,7 @@ class Service:
         """Give what is listened to now."""
         if self._gpus is None:
             return self._others
-        if not presence.gone(self._job):
+        if not self._gone():
             self._gpus.begin()
         return (*self._others, self._gpus)
 
@@ -79,11 +79,17 @@ class Service:
 
     def changed(self) -> str:
         """Give what is not as it was after the last look, empty for nothing."""
-        if presence.gone(self._job) != self._known["gone"]:
+        if self._gone() != self._known["gone"]:
             return "the driver, which came or went"
         if config.stamp(self._job.output) != self._known["file"]:
             return self._job.output
         return signs.difference(self._known["signs"])
+
+    def _gone(self) -> str:
+        try:
+            return presence.gone(self._job)
+        except OSError as error:
+            return str(error)  # a look says it in full
 
     def _seen(self, *, held: bool) -> dict[str, Any]:
         """Give what `changed` compares with: what the spec was made of, if it holds."""
@@ -92,7 +98,7 @@ class Service:
             made = owned.look(self._job).made or {}
         known = made.get("signs", {})
         return {
-            "gone": presence.gone(self._job),
+            "gone": self._gone(),
             "file": config.stamp(self._job.output),
             "signs": known if held else signs.again(known),
         }
