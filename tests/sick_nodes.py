@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import tempfile
 from typing import TYPE_CHECKING
@@ -88,3 +89,19 @@ def generate(root: Path, *words: str, limit_s: float = 30.0) -> Outcome:
     """Run `gpubind cdi generate` on the root, NVML having so many seconds."""
     environment = {"GPUBIND_NVML_TIMEOUT": str(limit_s)}
     return gpubind("cdi", "generate", "--driver-root", root, *words, env=environment)
+
+
+def told(root: Path, script: str, *words: str, limit_s: float = 30.0) -> Outcome:
+    """Generate a spec in JSON with this script, which follows the driver's and CUDA's version."""
+    (root / f"{STUB[1:]}.script").write_text(HEAD + script)
+    return generate(root, "--format=json", *words, limit_s=limit_s)
+
+
+def names(outcome: Outcome) -> list[str]:
+    """Give the devices of a spec that was printed."""
+    return [device["name"] for device in json.loads(outcome.out)["devices"]]
+
+
+def indexes(outcome: Outcome) -> list[str]:
+    """Give those that are named by their index."""
+    return [name for name in names(outcome) if not name.startswith(("GPU-", "MIG-", "all"))]
