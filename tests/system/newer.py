@@ -15,7 +15,7 @@ from system import debian, roots
 PACKAGES = (
     *("docker.io", "docker-cli", "containerd", "podman", "conmon", "runc", "crun"),
     *("python3", "dash", "coreutils", "libc-bin", "mount", "util-linux"),
-    *("base-files", "base-passwd", "grep", "sed", "strace"),
+    *("base-files", "base-passwd", "findutils", "grep", "sed", "strace", "uidmap"),
 )
 
 
