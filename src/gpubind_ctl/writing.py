@@ -15,7 +15,7 @@ import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _SEALS = ("security.ima", "security.evm")  # of the old content: the kernel makes them anew
 
@@ -24,12 +24,14 @@ def put(
     path: str,
     data: bytes,
     mode: int = 0o644,
+    owner: Sequence[int] = (),
     *,
     scratch: str = "",
     ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a file, its folders made where absent. Raises OSError; the old file then stays.
 
+    `mode` and `owner`, user and group, are those of a new file; empty is who runs this.
     `scratch` is another folder for the temporary file, on the same file system. `ready` is called
     right before the rename and may raise to stop it.
     """
@@ -41,7 +43,7 @@ def put(
         name = f"{_stem(base)}{os.getpid()}.{os.urandom(6).hex()}.tmp"
         temporary = os.path.join(scratch or folder, name)
         try:
-            _write(temporary, data, place if there else "", mode)
+            _write(temporary, data, place if there else "", mode, owner)
             ready()
             os.rename(temporary, place)
         except BaseException:
@@ -71,6 +73,15 @@ def remove(path: str) -> None:
     settle(os.path.dirname(path))
 
 
+def status(path: str) -> tuple[int, int, int] | None:
+    """Give a file's mode, user and group, None where there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
+
+
 def sweep(path: str, scratch: str = "") -> None:
     """Remove what `put` of this path left behind when it was killed; nobody may be in it now."""
     folder, base = os.path.split(os.path.realpath(path))
@@ -94,7 +105,7 @@ def _stem(base: str) -> str:
     return f".{base[:200]}."
 
 
-def _write(temporary: str, data: bytes, old: str, mode: int) -> None:
+def _write(temporary: str, data: bytes, old: str, mode: int, owner: Sequence[int]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)
     try:
@@ -103,6 +114,8 @@ def _write(temporary: str, data: bytes, old: str, mode: int) -> None:
             view = view[os.write(fd, view) :]
         if old:
             mode = _likened(fd, old)
+        elif owner:
+            os.fchown(fd, owner[0], owner[1])
         os.fchmod(fd, mode)
         os.fsync(fd)
     finally:

@@ -16,10 +16,10 @@ from gpubind_ctl.engine import engine, files, journal
 from gpubind_ctl.engine.engine import Edit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gpubind_ctl.engine.engine import Engine, Host, Target, Wants
-    from gpubind_ctl.engine.journal import Record
+    from gpubind_ctl.engine.journal import Image, Record
 
 ATTEMPTS = 5  # where others write the same file at the same time
 
@@ -133,8 +133,11 @@ def _unjournalled(one: Engine, target: Target, wants: Wants) -> tuple[str, ...]:
     return (wants.name,)
 
 
-def _restored(original: Mapping[str, bytes | None], host: Host) -> tuple[Edit, ...]:
-    edits = (Edit(path, host.read(path), data) for path, data in reversed([*original.items()]))
+def _restored(original: Sequence[Image], host: Host) -> tuple[Edit, ...]:
+    edits = (
+        Edit(image.path, host.read(image.path), image.data, status=image.status)
+        for image in reversed(original)
+    )
     return tuple(edit for edit in edits if edit.before != edit.after)
 
 

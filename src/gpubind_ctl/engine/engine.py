@@ -138,12 +138,14 @@ class Edit:
     Edits are done in their order, so that a daemon starts with the first n of them, for every n.
     `scratch` is the folder for the temporary file where the daemon reads all that lies in the
     file's own folder; it must be on the same file system.
+    `status` is mode, user and group of a file that comes back, which others had taken away.
     """
 
     path: str
     before: bytes | None
     after: bytes | None
     scratch: str = ""
+    status: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import fcntl
 import os
 import stat
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpubind.errors import ToolkitError
@@ -68,16 +69,17 @@ def write(edits: Sequence[Edit], host: Host) -> None:
     """
     done: list[Edit] = []
     for edit in edits:
+        back = replace(edit, before=edit.after, after=edit.before, status=writing.status(edit.path))
         try:
             _one(edit, host)
         except BaseException as error:
-            for old in reversed(done):
+            for one in reversed(done):
                 with contextlib.suppress(OSError, ChangedError, ToolkitError):
-                    _one(type(old)(old.path, old.after, old.before, old.scratch), host)
+                    _one(one, host)
             if isinstance(error, OSError):
                 raise _refused(edit.path, error) from None
             raise
-        done.append(edit)
+        done.append(back)
 
 
 def _one(edit: Edit, host: Host) -> None:
@@ -89,7 +91,8 @@ def _one(edit: Edit, host: Host) -> None:
             raise ChangedError
 
     if edit.after is not None:
-        writing.put(edit.path, edit.after, scratch=edit.scratch, ready=unchanged)
+        mode, *owner = edit.status or (0o644,)
+        writing.put(edit.path, edit.after, mode, owner, scratch=edit.scratch, ready=unchanged)
     else:
         unchanged()
         writing.remove(os.path.realpath(edit.path))

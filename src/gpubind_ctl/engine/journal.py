@@ -33,13 +33,15 @@ FORMAT = 1  # for those who come after us
 class Image:
     """A file at a change: path, hashes before and after (None is no file), bytes before.
 
-    `data` is there at a file's first change and where others had changed it in between.
+    `data` is there at a file's first change and where others had changed it in between, `status`,
+    mode, user and group, where the change removed the file.
     """
 
     path: str
     before: str | None
     after: str | None
     data: bytes | None
+    status: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,10 @@ class Record:
         before, after = digest(edit.before), digest(edit.after)
         last = self.images(edit.path)[-1:]
         known = last and last[0].after == before
-        return Image(edit.path, before, after, None if known else edit.before)
+        data = None if known else edit.before
+        return Image(
+            edit.path, before, after, data, writing.status(edit.path) if after is None else None
+        )
 
     def images(self, path: str) -> tuple[Image, ...]:
         """Give a file's images, oldest first."""
@@ -112,17 +117,17 @@ class Record:
             changes.pop()
         return replace(self, changes=tuple(changes))
 
-    def original(self, read: Callable[[str], bytes | None]) -> dict[str, bytes | None] | None:
-        """Give each file's bytes before us, None where others have changed one since."""
+    def original(self, read: Callable[[str], bytes | None]) -> tuple[Image, ...] | None:
+        """Give each file's image before us, None where others have changed one since."""
         paths = dict.fromkeys(image.path for change in self.changes for image in change.images)
-        found: dict[str, bytes | None] = {}
+        found = []
         for path in paths:
             images = self.images(path)
             now = (*(image.before for image in images[1:]), digest(read(path)))
             if any(image.after != seen for image, seen in zip(images, now, strict=True)):
                 return None
-            found[path] = images[0].data
-        return found
+            found.append(replace(images[0], status=images[-1].status))
+        return tuple(found)
 
 
 def folder() -> str:
@@ -184,6 +189,7 @@ def _document(change: Change) -> dict[str, Any]:
             "before": image.before,
             "after": image.after,
             "data": None if image.data is None else base64.b64encode(image.data).decode("ascii"),
+            "status": image.status,
         }
         for image in change.images
     ]
@@ -204,6 +210,7 @@ def _change(document: dict[str, Any]) -> Change:
             one["before"],
             one["after"],
             None if one["data"] is None else base64.b64decode(one["data"]),
+            one["status"] and tuple(one["status"]),
         )
         for one in document["images"]
     )

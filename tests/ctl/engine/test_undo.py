@@ -15,9 +15,10 @@ from engine_driver import Quiet
 from engine_runs import BARE, OURS, configure, runtime
 
 from gpubind import VERSION
-from gpubind_ctl.engine import configurator, journal
+from gpubind_ctl.engine import configurator, journal, ocihook
 from gpubind_ctl.engine.docker import Docker
 from gpubind_ctl.engine.engine import Wants
+from gpubind_ctl.engine.podman import Podman
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -216,3 +217,20 @@ def test_status_without_a_name_tells_of_every_engine(tmp_path: Path) -> None:
         "crio",
         "podman",
     ]
+
+
+def test_a_removed_hook_file_comes_back_with_its_mode_and_owner(tmp_path: Path) -> None:
+    hook = ocihook.document("/usr/bin/nvidia-container-runtime-hook")
+    conf = f'[engine]\nhooks_dir = ["{tmp_path}/hooks.d"]\n'
+    trees.build(tmp_path, {"/c.conf": conf, "/hooks.d/old.json": hook})
+    file = tmp_path / "hooks.d/old.json"
+    owner = (12345, 54321) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(file, *owner)
+    file.chmod(0o640)
+    wants, host, state = Wants(config=f"{tmp_path}/c.conf", sweep=True), Quiet({}), f"{tmp_path}/s"
+    configurator.configure(Podman(), wants, host, state)
+    assert not file.exists()
+    configurator.unconfigure(Podman(), wants, host, state)
+    status = file.stat()
+    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o640, *owner)
+    assert (file.read_bytes(), (tmp_path / "c.conf").read_text()) == (hook, conf)
