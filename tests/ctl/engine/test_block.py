@@ -59,6 +59,13 @@ def test_the_same_line_in_two_places_is_given_back_where_it_was() -> None:
     assert block.removed(block.added(new, "n", [], [change]), "n") == (old, ())
 
 
+def test_a_line_that_has_come_to_stand_twice_is_in_doubt_and_stays() -> None:
+    change = block.hunk("a = 1\n", "a = 2\n")
+    assert change is not None
+    text = "a = 2\n" + block.added("a = 2\n", "n", [], [change])
+    assert block.removed(text, "n") == ("a = 2\na = 2\n", (change,))
+
+
 def test_what_two_blocks_changed_comes_back_whichever_goes_first() -> None:
     texts = ["d = 0\n", "d = 1\n", "d = 2\n"]
     one = block.hunk(texts[0], texts[1])

@@ -26,7 +26,7 @@ def table(
     cri: Mapping[str, Any], wants: engine.Wants, annotations: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Give the table for our runtime, from the CRI plugin's merged table without ours."""
-    inherited = copy.deepcopy(base(cri, wants.name))
+    inherited = copy.deepcopy(base(cri))
     values = {key: value for key, value in inherited.items() if key not in ("options", ANNOTATIONS)}
     values["runtime_type"] = values.get("runtime_type") or TYPE
     options = inherited.get("options")
@@ -38,13 +38,13 @@ def table(
     return {**values, "options": {**kept, "BinaryName": wants.path}}
 
 
-def base(cri: Mapping[str, Any], name: str) -> dict[str, Any]:
+def base(cri: Mapping[str, Any]) -> dict[str, Any]:
     """Give the table to inherit from: the default runtime's, else runc's, else crun's, else none.
 
     One that is no usual runtime, such as a virtual machine's, or that injects GPUs itself, is
     passed over.
     """
-    for candidate in _candidates(cri, name):
+    for candidate in _candidates(cri):
         options = candidate.get("options")
         program = options.get("BinaryName", "") if isinstance(options, dict) else ""
         if candidate.get("runtime_type", "") not in INHERITABLE:
@@ -55,13 +55,13 @@ def base(cri: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {}
 
 
-def _candidates(cri: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
+def _candidates(cri: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     nested = section(cri).get("default_runtime")
     if isinstance(nested, dict) and nested.get("runtime_type"):
         yield nested
     known = runtimes(cri)
     for one in (default(cri), *STOCK):
-        if one != name and isinstance(known.get(one), dict):
+        if isinstance(known.get(one), dict):
             yield known[one]
 
 

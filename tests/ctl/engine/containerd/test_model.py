@@ -177,6 +177,21 @@ def test_annotations_pass_where_the_daemon_does_not_inject_cdi_devices_itself() 
     assert ours(host, OWN, 3)["container_annotations"] == ["example.com/gpu-*"]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        'runtime_type = "io.containerd.kata.v2"\n',
+        'runtime_type = "io.containerd.runc.v2"\noptions = {BinaryName = "/x/gpubind-runtime"}\n',
+    ],
+)
+def test_a_default_of_another_kind_or_one_that_injects_gpus_is_not_inherited(other: str) -> None:
+    section = f'[{CRI}.containerd]\ndefault_runtime_name = "x"\n'
+    own = f"[{CRI}.containerd.runtimes.x]\nsnapshotter = 'x'\n{other}"
+    host = FakeHost({MAIN: f"version = 2\n{section}{own}{RUNC}snapshotter = 'y'\n"}, "1.6.20")
+    host.configure(ENGINE, WANTS)
+    assert ours(host)["snapshotter"] == "y"
+
+
 def test_a_runtime_of_our_name_keeps_what_it_has_but_for_the_program() -> None:
     own = (
         f'[{CRI}.containerd.runtimes.nvidia]\nruntime_type = "io.containerd.runc.v2"\n'

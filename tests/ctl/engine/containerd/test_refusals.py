@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,6 +58,7 @@ def refusal(host: FakeHost, wants: Wants = WANTS) -> str:
         ('version = 2\nx = "\\q"\n', "", ":2:8: Unescaped '\\' in a string"),
         ("version = 2\nx = " + "[" * 9999, "", ": is nested too deeply"),
         ("version = 2\n" + "a." * 50_000 + "a = 1\n", "", ": is nested too deeply"),
+        ("version = 2\nx = " + "[" * 99 + "]" * 99, "", ": is nested too deeply"),
         ("version = 2\nx = " + "1" * 5000, "", ": Exceeds the limit"),
         (b"version = 2\n\xff\n", "", ":2:1: byte 12 is no UTF-8"),
         (b"\xff\xfev\0", "", ":1:1: is UTF-16, TOML is UTF-8"),
@@ -121,6 +123,28 @@ def test_settings_that_2_x_would_read_from_now_on_are_refused(line: str) -> None
     assert told.startswith(f"{MAIN}:3:1: {line.partition(' ')[0]} of version 2 is not read by")
     assert FakeHost({MAIN: section + RUNC}, "2.1.9").configure(ENGINE, WANTS) != []
     assert FakeHost({MAIN: section}, "1.7.27").configure(ENGINE, WANTS) == [MAIN]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"sandbox_image = 'x'", b"sandbox_image = 'y'", "io.containerd.grpc.v1.cri would change"),
+        (b"level = 'info'", b"level = 'warn'", "debug would change too"),
+        (b"version = 2", b"version = 1", "the version would change"),
+        (b'runtime_type = "io.containerd.runc.v2"\n  c', b"c", "nvidia would have no runtime_type"),
+    ],
+)
+def test_an_edit_that_changes_anything_else_is_refused(
+    old: bytes, new: bytes, message: str
+) -> None:
+    main = f"version = 2\n[debug]\nlevel = 'info'\n[{CRI}]\nsandbox_image = 'x'\n{RUNC}"
+    target = ENGINE.find(WANTS, FakeHost({MAIN: main}, "1.6.20"))
+    (edit,) = ENGINE.edit(target, WANTS)
+    assert edit.after is not None
+    assert old in edit.after
+    ENGINE.prove(target, (edit,), WANTS)
+    with pytest.raises(ToolkitError, match=message):
+        ENGINE.prove(target, (replace(edit, after=edit.after.replace(old, new)),), WANTS)
 
 
 def test_a_later_file_that_overrides_ours_is_refused_by_name() -> None:
