@@ -12,13 +12,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mig:
-    """One MIG device: a compute instance (`ci`) of a GPU instance (`gi`) of its parent GPU."""
+    """One MIG device: a compute instance (`ci`) of a GPU instance (`gi`) of its parent GPU.
+
+    `memory` is in bytes, 0 where it is unknown.
+    """
 
     index: int
     uuid: str
     gi: int
     ci: int
     profile: str
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +31,8 @@ class Gpu:
 
     `minor` is that of `/dev/nvidia<minor>`, `pci` the bus id as sysfs writes it
     (`0000:07:00.0`), empty for one that is on no bus, `architecture` the compute capability
-    (`9.0`), `coherent` whether it shares the CPU's page tables.
+    (`9.0`), `coherent` whether it shares the CPU's page tables, `memory` its bytes, 0
+    where unknown.
     """
 
     index: int
@@ -40,6 +45,7 @@ class Gpu:
     mig: tuple[Mig, ...] = ()
     mig_enabled: bool = False
     coherent: bool = False
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,7 +156,7 @@ def _driver(value: Any) -> tuple[str, str]:
 
 
 def _gpu(value: Any) -> gpu.Gpu:
-    facts = _object(value, _GPU, optional=("mig", "coherent"))
+    facts = _object(value, _GPU, optional=("mig", "coherent", "memory"))
     enabled, instances = facts.pop("mig", (False, ()))
     return gpu.Gpu(**facts, mig_enabled=enabled, mig=instances)
 
@@ -169,7 +169,7 @@ def _mig(value: Any) -> tuple[bool, tuple[gpu.Mig, ...]]:
 
 
 def _instance(value: Any) -> gpu.Mig:
-    return gpu.Mig(**_object(value, _INSTANCE))
+    return gpu.Mig(**_object(value, _INSTANCE, optional=("memory",)))
 
 
 def _fault(value: Any) -> gpu.Fault:
@@ -190,12 +190,14 @@ def _unique(name: str, things: Sequence[gpu.Gpu | gpu.Mig], attributes: Sequence
 
 mig_uuid = _uuid("MIG-")
 _small = fields.number(0, (1 << 20) - 1)  # the kernel's largest minor number
+_memory = fields.number(0, fields.INT64_MAX)
 _INSTANCE: dict[str, tuple[str, Reader[Any]]] = {
     "index": ("index", _small),
     "uuid": ("uuid", mig_uuid),
     "gi": ("gi", _small),
     "ci": ("ci", _small),
     "profile": ("profile", _word),
+    "memory": ("memory", _memory),
 }
 _PARTITIONS: dict[str, tuple[str, Reader[Any]]] = {
     "enabled": ("enabled", fields.truth),
@@ -211,6 +213,7 @@ _GPU: dict[str, tuple[str, Reader[Any]]] = {
     "architecture": ("architecture", _word),
     "mig": ("mig", _mig),
     "coherent": ("coherent", fields.truth),
+    "memory": ("memory", _memory),
 }
 _INVENTORY: dict[str, tuple[str, Reader[Any]]] = {
     "format": ("format", fields.number(0, 1 << 20)),

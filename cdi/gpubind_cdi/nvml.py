@@ -89,6 +89,7 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
         "brand": BRANDS[brand] if brand < len(BRANDS) else BRANDS[0],
         "architecture": f"{major}.{minor}" if major else "",
         "coherent": _coherent(nvml, handle),
+        "memory": _memory(nvml, handle),
         "mig": _mig(nvml, handle),
     }
 
@@ -97,6 +98,14 @@ def _coherent(nvml: Any, handle: Any) -> bool:
     """Tell whether a GPU uses the CPU's page tables; older releases of pynvml do not ask."""
     ask = getattr(nvml, "nvmlDeviceGetAddressingMode", None)
     return ask is not None and _optional(nvml, lambda: ask(handle), 0) == ATS
+
+
+def _memory(nvml: Any, handle: Any) -> int:
+    """Give a GPU's or MIG device's memory in bytes, 0 where it has none of its own or won't say."""
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    except nvml.NVMLError:
+        return 0
 
 
 def _mig(nvml: Any, handle: Any) -> dict[str, Any]:
@@ -132,6 +141,7 @@ def _instance(nvml: Any, index: int, part: Any) -> dict[str, Any]:
         "gi": nvml.nvmlDeviceGetGpuInstanceId(part),
         "ci": nvml.nvmlDeviceGetComputeInstanceId(part),
         "profile": _profile(nvml, part),
+        "memory": _memory(nvml, part),
     }
 
 

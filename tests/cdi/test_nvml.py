@@ -89,6 +89,7 @@ ANSWERS: dict[str, Callable[[Library, Any, int], Any]] = {
     "nvmlDeviceGetBrand": lambda _, handle, __: handle.get("brand", 14),
     "nvmlDeviceGetCudaComputeCapability": lambda *_: (9, 0),
     "nvmlDeviceGetAddressingMode": lambda _, handle, __: handle.get("addressing", 1),
+    "nvmlDeviceGetMemoryInfo": lambda _, handle, __: SimpleNamespace(total=handle["memory"]),
     "nvmlDeviceGetMigMode": _mig_mode,
     "nvmlDeviceGetMaxMigDeviceCount": lambda _, handle, __: len(handle["mig"]),
     "nvmlDeviceGetMigDeviceHandleByIndex": _mig_at,
@@ -107,12 +108,13 @@ def whole(at: int, **changes: Any) -> dict[str, Any]:
         "minor": at,
         "pci": f"00000000:0{at + 1}:00.0",
         "name": b"NVIDIA H100",
+        "memory": 80 << 30,
     }
     return facts | changes
 
 
 def part(uuid: str, name: str) -> dict[str, Any]:
-    return {"uuid": uuid, "gi": 1, "ci": 2, "name": name}
+    return {"uuid": uuid, "gi": 1, "ci": 2, "name": name, "memory": 10 << 30}
 
 
 def read(
@@ -136,6 +138,7 @@ def test_a_gpus_facts_are_read() -> None:
             name="NVIDIA H100",
             brand="Nvidia",
             architecture="9.0",
+            memory=80 << 30,
         ),
     )
 
@@ -144,6 +147,7 @@ def test_mig_devices_are_read_with_their_profiles() -> None:
     parts = [part("MIG-a", "NVIDIA H100 MIG 1g.10gb+me"), None, part("MIG-b", "NVIDIA H100")]
     (one,) = read(whole(0, mig=parts)).gpus
     assert one.mig_enabled
+    assert [mig.memory for mig in one.mig] == [10 << 30, 10 << 30]
     assert [(mig.index, mig.uuid, mig.gi, mig.ci, mig.profile) for mig in one.mig] == [
         (0, "MIG-a", 1, 2, "1g.10gb+me"),
         (2, "MIG-b", 1, 2, "3g.40gb"),
@@ -157,12 +161,13 @@ def test_a_gpu_that_uses_the_cpus_page_tables_is_coherent() -> None:
 
 def test_what_older_drivers_do_not_know_stays_empty() -> None:
     absent = NotSupported("Function Not Found")
-    asked = ("Brand", "CudaComputeCapability", "AddressingMode", "MigMode")
+    asked = ("Brand", "CudaComputeCapability", "AddressingMode", "MemoryInfo", "MigMode")
     names = [f"nvmlDeviceGet{one}" for one in asked]
     faults: dict[tuple[str, int], Failed] = {(name, 0): absent for name in names}
     faults["nvmlSystemGetCudaDriverVersion", -1] = absent
     found = read(whole(0), faults=faults)
-    assert (found.cuda, found.gpus[0].brand, found.gpus[0].architecture) == ("", "Unknown", "")
+    (one,) = found.gpus
+    assert (found.cuda, one.brand, one.architecture, one.memory) == ("", "Unknown", "", 0)
 
 
 def test_a_tegras_own_gpu_is_on_no_bus_and_comes_first() -> None:

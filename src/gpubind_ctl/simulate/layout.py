@@ -71,8 +71,9 @@ def inventory(profile: Profile) -> dict[str, Any]:
 def _described(gpu: Gpu) -> dict[str, Any]:
     facts = dataclasses.asdict(gpu)
     del facts["hardware"]
-    if not facts["coherent"]:
-        del facts["coherent"]
+    for name in ("coherent", "memory"):
+        if not facts[name]:
+            del facts[name]
     enabled, instances = facts.pop("mig_enabled"), facts.pop("instances")
     return {**facts, "mig": {"enabled": enabled, "instances": list(instances)}}
 

@@ -33,13 +33,14 @@ class Instance:
     gi: int
     ci: int
     profile: str
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     """One GPU; `minor` is the N of /dev/nvidiaN and often differs from `index`.
 
-    `coherent` is whether it shares the CPU's page tables.
+    `coherent` is whether it shares the CPU's page tables, `memory` its bytes.
     """
 
     index: int
@@ -53,6 +54,7 @@ class Gpu:
     mig_enabled: bool
     instances: tuple[Instance, ...]
     coherent: bool = False
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
