@@ -132,7 +132,9 @@ class Crio:
         data = here.data(here.own)
         if data is not None and tomltext.parsed(new, here.own) == _document(here.own, data):
             return ()
-        return (Edit(here.own, data, tomltext.encoded(new, data), scratch=_scratch(here)),)
+        return (
+            Edit(here.own, data, tomltext.encoded(new, data), scratch=_scratch(here, here.own)),
+        )
 
     def remove(self, target: Target, wants: Wants, former: Former) -> tuple[Edit, ...]:
         """Give the files without our blocks, and what they changed as it was."""
@@ -145,7 +147,7 @@ class Crio:
             after, _ = block.removed(text, wants.name)
             if after != text:
                 new = None if block.left_over(after) else tomltext.encoded(after, file.data)
-                edits.append(Edit(file.path, file.data, new, scratch=_scratch(here)))
+                edits.append(Edit(file.path, file.data, new, scratch=_scratch(here, file.path)))
         return _with_a_default(here, tuple(edits), wants, former)
 
     def prove(self, target: Target, edits: tuple[Edit, ...], wants: Wants) -> None:
@@ -206,7 +208,7 @@ def _with_a_default(
         message = f"{DEFAULT} is {wants.name!r}, which goes"
         raise tomltext.at(path, text, (*RUNTIME, DEFAULT), message, "name another one first")
     before = target.data(path)
-    mended = Edit(path, before, tomltext.encoded(new, before), scratch=_scratch(target))
+    mended = Edit(path, before, tomltext.encoded(new, before), scratch=_scratch(target, path))
     return (mended, *(edit for edit in edits if edit.path != path))
 
 
@@ -288,6 +290,7 @@ def _last(target: Found, path: tuple[str, ...]) -> str:
     return holders[-1] if holders else target.own
 
 
-def _scratch(target: Found) -> str:
-    """Give the folder above the drop-ins: CRI-O would read a temporary file among them."""
-    return target.folder.rpartition("/")[0] or "/"
+def _scratch(target: Found, path: str) -> str:
+    """Give the folder above for a drop-in: CRI-O would read a temporary file beside it."""
+    inside = path.startswith(f"{target.folder}/")
+    return (target.folder.rpartition("/")[0] or "/") if inside else ""
