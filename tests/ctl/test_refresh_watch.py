@@ -66,6 +66,7 @@ def reasons(
     changed: Callable[[], str] = str,
     again: float = 0.0,
     interval_s: float = 60.0,
+    quiet_s: float = 0.05,
 ) -> list[str]:
     """Give why it was looked; after each look the next of `steps` happens, then it ends."""
     found: list[str] = []
@@ -78,7 +79,8 @@ def reasons(
         left.pop(0)()
         return again
 
-    times = watch.Times(quiet_s=0.05, longest_s=0.5, interval_s=interval_s)
+    longest_s = quiet_s * 10
+    times = watch.Times(quiet_s=quiet_s, longest_s=longest_s, interval_s=interval_s)
     with pytest.raises(watch.Stopped):
         watch.watch(lambda: (wire,), look, changed, times)
     return found
@@ -94,6 +96,19 @@ def test_a_storm_has_it_look_once(wire: Wire) -> None:
             wire.send(f"event {number}")
 
     assert reasons(wire, storm) == ["", "event 99"]
+
+
+def test_a_storm_with_lulls_has_it_look_once(wire: Wire) -> None:
+    later = [threading.Timer(0.02 * number, wire.send, [str(number)]) for number in range(1, 6)]
+
+    def storm() -> None:
+        wire.send("0")
+        for one in later:
+            one.start()
+
+    assert reasons(wire, storm, quiet_s=2.0) == ["", "5"]
+    for one in later:
+        one.join()
 
 
 def test_a_storm_that_goes_on_is_looked_at_all_the_same(wire: Wire) -> None:
