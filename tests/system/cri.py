@@ -105,26 +105,31 @@ class Cri:
             (3, self.folder),
             (8, message((2, security))),
         )
-        pod = _text(self.call("RunPodSandbox", message((1, config), (2, handler)))[1])
-        try:
-            container = message(
-                (1, message((1, name))),
-                (2, message((1, images.TAG))),
-                *((3, word) for word in words),
-                *((6, message((1, key), (2, value))) for key, value in (environment or {}).items()),
-                (11, f"{name}.log"),
-                *((17, message((1, device))) for device in devices),
-            )
-            self._run(pod, container, config)
-        finally:
-            self.call("StopPodSandbox", message((1, pod)))
-            self.call("RemovePodSandbox", message((1, pod)))
+        container = message(
+            (1, message((1, name))),
+            (2, message((1, images.TAG))),
+            *((3, word) for word in words),
+            *((6, message((1, key), (2, value))) for key, value in (environment or {}).items()),
+            (11, f"{name}.log"),
+            *((17, message((1, device))) for device in devices),
+        )
+        self._run(config, container, handler)
         with open(os.path.join(self.folder, f"{name}.log"), encoding="utf-8") as stream:
             return [line.rstrip("\n").split(" ", 3)[3] for line in stream]
 
-    def _run(self, pod: str, container: bytes, config: bytes) -> None:
-        made = self.call("CreateContainer", message((1, pod), (2, container), (3, config)))[1]
-        self.call("StartContainer", message((1, made)))
+    def _run(self, config: bytes, container: bytes, handler: str) -> None:
+        """Take a pod with its one container through its life."""
+        pod = self.call("RunPodSandbox", message((1, config), (2, handler)))[1]
+        try:
+            created = message((1, pod), (2, container), (3, config))
+            made = self.call("CreateContainer", created)[1]
+            self.call("StartContainer", message((1, made)))
+            self._wait(made)
+        finally:
+            self.call("StopPodSandbox", message((1, pod)))
+            self.call("RemovePodSandbox", message((1, pod)))
+
+    def _wait(self, made: Value) -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             status = self.call("ContainerStatus", message((1, made)))[1]
@@ -133,8 +138,3 @@ class Cri:
                 return
             time.sleep(0.05)
         raise AssertionError("the container did not end within 30 s")
-
-
-def _text(value: Value) -> str:
-    assert isinstance(value, bytes)
-    return value.decode()
