@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gpubind_ctl.engine.containerd.found import Found
     from gpubind_ctl.engine.engine import Edit, Former, Host, Target, Wants
 
+SPEC_DIRS = {"/etc/cdi", "/var/run/cdi", "/run/cdi"}
+
 
 class Containerd:
     """The configurator of containerd."""
@@ -51,6 +53,9 @@ class Containerd:
             )
         elif wants.cdi and state.has_cdi():
             notes.append("CDI is on in this containerd; no key is written")
+        folders = state.cri.get("cdi_spec_dirs")
+        if wants.cdi and isinstance(folders, list) and not set(folders) & SPEC_DIRS:
+            notes.append(f"warning: cdi_spec_dirs is {folders}; no spec of ours is found there")
         former = change.default_of(state.cri)
         if wants.default and former not in (wants.name, "runc"):
             notes.append(f"warning: the default runtime was {former}; unconfigure gives it back")

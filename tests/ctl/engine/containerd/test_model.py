@@ -167,6 +167,13 @@ def test_cdi_is_switched_on_where_the_release_knows_it_and_has_it_off(
     assert host.files == {MAIN: main.encode()}
 
 
+def test_spec_folders_that_hold_no_spec_of_ours_are_told() -> None:
+    main = f"version = 2\n[{CRI}]\ncdi_spec_dirs = ['/opt/cdi']\n{RUNC}"
+    wants = replace(WANTS, cdi=True)
+    notes = ENGINE.notes(ENGINE.find(wants, FakeHost({MAIN: main}, "1.7.27")), wants)
+    assert notes == ("warning: cdi_spec_dirs is ['/opt/cdi']; no spec of ours is found there",)
+
+
 def test_annotations_pass_where_the_daemon_does_not_inject_cdi_devices_itself() -> None:
     annotated = f'{RUNC}container_annotations = ["io.example/*"]\n'
     host = FakeHost({MAIN: f"version = 2\n{annotated}"}, "1.6.20")
