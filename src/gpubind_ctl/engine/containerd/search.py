@@ -111,8 +111,10 @@ def _template(wants: Wants, host: Host, layout: Mapping[str, Any], begun: Found)
         files += [] if there else [File(own, host.read(own))]
         return replace(begun, main=rendered, files=tuple(files), way=DROP_IN, drop_in=own)
     main = layout["templates"]["3" if number >= 3 else "2"]
+    note = f"{rendered} does not import {own}: {main} is edited instead"
     return replace(
         begun,
+        notes=(note,) if wants.drop_in else (),
         main=main,
         files=(*files, File(main, host.read(main))),
         way=TEMPLATE,

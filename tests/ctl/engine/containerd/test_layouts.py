@@ -189,6 +189,13 @@ def test_a_drop_in_that_1_x_would_take_for_the_whole_plugin_is_not_made() -> Non
     assert "containerd 1.x may replace a plugin's whole table" in ENGINE.find(wants, host).notes[0]
 
 
+def test_a_drop_in_that_k3s_would_not_read_is_not_made() -> None:
+    wants = replace(WANTS, drop_in="/etc/containerd/conf.d/99-nvidia.toml")
+    target = ENGINE.find(wants, FakeHost({K3S: RENDERED}, "2.1.3"))
+    assert target.main.endswith("config-v3.toml.tmpl")
+    assert target.notes[0].startswith(f"{K3S} does not import {wants.drop_in}: ")
+
+
 def test_each_layout_says_what_it_is_and_where() -> None:
     for layout in layouts.table():
         assert layout.keys() >= {"name", "about", "units", "program"}
