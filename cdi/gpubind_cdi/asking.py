@@ -9,6 +9,7 @@ at the same time: sixteen that hang take no longer than two. The lines a process
     ["asking", 3]
     ["gpu", {...}]                       the GPU just asked about, as in the inventory
     ["fault", "GPU is lost"]             or why it can't be described
+    ["links", [{...}]]                   how the GPUs reach each other, as in the inventory
     ["end", 8]                           how many GPUs there are now
     ["error", 18, "..."]                 an nvmlReturn_t and its text: nothing is known of any GPU
 """
@@ -41,6 +42,7 @@ class Answer:
     asking: int | None = None
     gpus: dict[int, dict[str, Any]] = field(default_factory=dict)
     faults: dict[int, str] = field(default_factory=dict)
+    links: list[object] = field(default_factory=list)
     error: tuple[int, str] | None = None
     ended: bool = False
     silence: str = ""
@@ -57,6 +59,8 @@ class Answer:
                 self.gpus[self.asking] = facts
             case ["fault", str(message)] if self.asking is not None:
                 self.faults[self.asking] = message
+            case ["links", list(links)]:
+                self.links = links
             case ["end", int(now)]:
                 self.now, self.ended = now, True
             case ["error", int(code), str(said)]:
@@ -85,6 +89,7 @@ class Answer:
             "driver": self.driver,
             "gpus": [self.gpus[index] for index in sorted(self.gpus) if index < steady],
             "faults": [{"index": index, "message": faults[index]} for index in sorted(faults)],
+            **({"links": self.links} if self.links else {}),
         }
 
 

@@ -11,10 +11,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MigSize:
+    """What a MIG device has of its GPU: multiprocessors, slices, and engines of each kind."""
+
+    multiprocessors: int
+    gi_slices: int
+    ci_slices: int
+    copy: int
+    decoder: int
+    encoder: int
+    jpeg: int
+    ofa: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mig:
     """One MIG device: a compute instance (`ci`) of a GPU instance (`gi`) of its parent GPU.
 
-    `memory` is in bytes, 0 where it is unknown.
+    `memory` is in bytes, 0 where it is unknown; so is `size` None.
     """
 
     index: int
@@ -23,6 +37,7 @@ class Mig:
     ci: int
     profile: str
     memory: int = 0
+    size: MigSize | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +47,8 @@ class Gpu:
     `minor` is that of `/dev/nvidia<minor>`, `pci` the bus id as sysfs writes it
     (`0000:07:00.0`), empty for one that is on no bus, `architecture` the compute capability
     (`9.0`), `coherent` whether it shares the CPU's page tables, `memory` its bytes, 0
-    where unknown.
+    where unknown. `clique` are the GPUs it shares NVLink memory with, over all machines, as the
+    fabric's UUID and number: `UUID.1`; empty for one in no fabric.
     """
 
     index: int
@@ -44,8 +60,10 @@ class Gpu:
     architecture: str
     mig: tuple[Mig, ...] = ()
     mig_enabled: bool = False
+    mig_capable: bool = False
     coherent: bool = False
     memory: int = 0
+    clique: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +72,23 @@ class Fault:
 
     index: int
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """How two GPUs, named by UUID, reach each other.
+
+    `path` is what their common ancestor is, in nvidia-smi's words (PATHS), `nvlinks` how many
+    NVLinks join the two with no switch between.
+    """
+
+    gpus: tuple[str, str]
+    path: str
+    nvlinks: int = 0
+
+
+# From the same board to different CPUs, by nvmlGpuTopologyLevel_t.
+PATHS = {0: "PSB", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
 
 
 class GpuSource(Protocol):

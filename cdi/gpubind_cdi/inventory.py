@@ -2,11 +2,13 @@
 """The inventory: a node's driver and GPUs as one JSON document.
 
 A simulated node keeps it in `/gpubind-node.json`; the process that asks NVML prints it. Beside
-driver and GPUs it names the GPUs that could not be read (`faults`).
+driver and GPUs it names the GPUs that could not be read (`faults`) and, where somebody knows, how
+the GPUs reach each other (`links`).
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ class Inventory:
     cuda: str
     gpus: tuple[gpu.Gpu, ...]
     faults: tuple[gpu.Fault, ...] = ()
+    links: tuple[gpu.Link, ...] = ()
     profile: str = ""
 
 
@@ -69,6 +72,10 @@ class Source:
         """Give the GPUs that could not be read."""
         return self.inventory().faults
 
+    def links(self) -> Sequence[gpu.Link]:
+        """Give how GPUs reach each other, as far as it is known."""
+        return self.inventory().links
+
 
 def parse(document: object) -> Inventory:
     """Read an inventory document.
@@ -76,7 +83,7 @@ def parse(document: object) -> Inventory:
     Raises DocumentError with the place of what is wrong: a missing, unknown or mistyped key, an
     index, minor or UUID used twice, a UUID or PCI address that is none.
     """
-    facts = _object(document, _INVENTORY, optional=("faults", "profile"))
+    facts = _object(document, _INVENTORY, optional=("faults", "links", "profile"))
     if facts.pop("format") != FORMAT:
         raise DocumentError(f"expected {FORMAT}: written by another version", path="format")
     facts["driver"], facts["cuda"] = facts["driver"]
@@ -104,8 +111,18 @@ def salvaged(document: object) -> Inventory:
         except DocumentError as error:
             index = value.get("index") if isinstance(value, dict) else position
             faults.append(gpu.Fault(index=_small(index), message=_fault_of(error)))
-    rest = parse(table | {"gpus": []})
-    return replace(rest, gpus=tuple(good), faults=(*rest.faults, *faults))
+    rest = parse(table | {"gpus": [], "links": []})
+    known = _good_links(table.get("links"))
+    return replace(rest, gpus=tuple(good), faults=(*rest.faults, *faults), links=known)
+
+
+def _good_links(value: object) -> tuple[gpu.Link, ...]:
+    """Read the links that can be read: nobody's GPU is lost for one that can't."""
+    good = []
+    for one in value if isinstance(value, list) else ():
+        with contextlib.suppress(DocumentError):
+            good.append(_link(one))
+    return tuple(good)
 
 
 def _fault_of(error: DocumentError) -> str:
@@ -176,6 +193,25 @@ def _fault(value: Any) -> gpu.Fault:
     return gpu.Fault(**_object(value, {"index": ("index", _small), "message": ("message", _word)}))
 
 
+def _pair(value: Any) -> tuple[str, str]:
+    names = fields.listed(_uuid("GPU-"))(value)
+    if len(names) != 2:
+        raise DocumentError(f"expected the UUIDs of two GPUs, found {len(names)}")
+    return names[0], names[1]
+
+
+def _path(value: Any) -> str:
+    word = fields.text(value)
+    if word not in gpu.PATHS.values():
+        known = ", ".join(gpu.PATHS.values())
+        raise DocumentError(f"expected one of {known}, found {fields.quoted(word)}")
+    return word
+
+
+def _link(value: Any) -> gpu.Link:
+    return gpu.Link(**_object(value, _LINK, optional=("nvlinks",)))
+
+
 def _unique(name: str, things: Sequence[gpu.Gpu | gpu.Mig], attributes: Sequence[str]) -> None:
     for attribute in attributes:
         seen: set[object] = set()
@@ -215,10 +251,16 @@ _GPU: dict[str, tuple[str, Reader[Any]]] = {
     "coherent": ("coherent", fields.truth),
     "memory": ("memory", _memory),
 }
+_LINK: dict[str, tuple[str, Reader[Any]]] = {
+    "gpus": ("gpus", _pair),
+    "path": ("path", _path),
+    "nvlinks": ("nvlinks", _small),
+}
 _INVENTORY: dict[str, tuple[str, Reader[Any]]] = {
     "format": ("format", fields.number(0, 1 << 20)),
     "profile": ("profile", _word),
     "driver": ("driver", _driver),
     "gpus": ("gpus", fields.listed(_gpu)),
     "faults": ("faults", fields.listed(_fault)),
+    "links": ("links", fields.listed(_link)),
 }

@@ -10,12 +10,15 @@ SONAME. The child loads this module and little else; what the parent needs is in
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from gpubind_cdi import child
+from gpubind_cdi import child, gpu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 SONAME = "libnvidia-ml.so.1"
 LIBRARY_FD = 3
@@ -71,6 +74,8 @@ def read(nvml: Any, only: int | None = None) -> Iterable[tuple[object, ...]]:
             yield "gpu", _gpu(nvml, index)
         except Exception as error:  # noqa: BLE001 - whatever one GPU makes pynvml raise, the others are told of
             yield "fault", _word(error) or "no reason given"
+    if only is None and count > 1:
+        yield "links", [*_links(nvml, count)]
     with contextlib.suppress(nvml.NVMLError):  # all is told; a fault now is the next look's
         count = nvml.nvmlDeviceGetCount()
     yield "end", count
@@ -152,6 +157,31 @@ def _profile(nvml: Any, part: Any) -> str:
         return name.rpartition(" MIG ")[2]
     size = nvml.nvmlDeviceGetAttributes_v2(part)
     return f"{size.gpuInstanceSliceCount}g.{round(size.memorySizeMB / 1024)}gb"
+
+
+def _links(nvml: Any, count: int) -> Iterator[dict[str, Any]]:
+    """Give how the GPUs reach each other, without what fails: it is for advice only."""
+    known: list[tuple[Any, str, Counter[str]]] = []
+    for index in range(count):
+        with contextlib.suppress(Exception):
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            uuid = _text(functools.partial(nvml.nvmlDeviceGetUUID, handle))
+            known.append((handle, uuid, _joined(nvml, handle)))
+    for (one, uuid, joined), (other, peer, _) in itertools.combinations(known, 2):
+        with contextlib.suppress(Exception):
+            level = nvml.nvmlDeviceGetTopologyCommonAncestor(one, other)
+            nvlinks = joined[_word(nvml.nvmlDeviceGetPciInfo(other).busId)] if joined else 0
+            yield {"gpus": [uuid, peer], "path": gpu.PATHS[level], "nvlinks": nvlinks}
+
+
+def _joined(nvml: Any, handle: Any) -> Counter[str]:
+    """Count the active NVLinks of a GPU by what is at their other end, a PCI bus id."""
+    found: Counter[str] = Counter()
+    with contextlib.suppress(nvml.NVMLError):  # no more links, or none at all
+        for link in range(getattr(nvml, "NVML_NVLINK_MAX_LINKS", 18)):
+            if nvml.nvmlDeviceGetNvLinkState(handle, link):
+                found[_word(nvml.nvmlDeviceGetNvLinkRemotePciInfo(handle, link).busId)] += 1
+    return found
 
 
 def _optional(nvml: Any, ask: Callable[[], Any], otherwise: Any) -> Any:

@@ -39,6 +39,8 @@ def answer(only: int | None = None) -> None:
             if only in (None, index):
                 child.tell("asking", index)
                 _tell(gpu, ills.get(gpu["uuid"], ""))
+        if only is None:
+            child.tell("links", node.get("links", []))
         child.tell("end", len(simulated.loaded(root)["gpus"]))
 
 

@@ -42,6 +42,7 @@ class Library:
     """pynvml's functions over a list of GPUs; `faults` says which call fails for which GPU."""
 
     NVML_DEVICE_MIG_ENABLE = 1
+    NVML_NVLINK_MAX_LINKS = 18
     NVMLError = Failed
     NVMLError_NotSupported = NotSupported
     NVMLError_FunctionNotFound = NotSupported
@@ -76,6 +77,11 @@ def _mig_mode(_: Library, handle: dict[str, Any], __: int) -> tuple[int, int]:
     return 1, 1
 
 
+def _ancestor(_: Library, one: dict[str, Any], other: Any) -> int:
+    level: int = one["near"][other["at"]]
+    return level
+
+
 ANSWERS: dict[str, Callable[[Library, Any, int], Any]] = {
     "nvmlInit": lambda *_: None,
     "nvmlDeviceGetCount": lambda library, *_: len(library.gpus),
@@ -95,6 +101,11 @@ ANSWERS: dict[str, Callable[[Library, Any, int], Any]] = {
     "nvmlDeviceGetMigDeviceHandleByIndex": _mig_at,
     "nvmlDeviceGetGpuInstanceId": lambda _, handle, __: handle["gi"],
     "nvmlDeviceGetComputeInstanceId": lambda _, handle, __: handle["ci"],
+    "nvmlDeviceGetTopologyCommonAncestor": _ancestor,
+    "nvmlDeviceGetNvLinkState": lambda _, handle, link: link in handle["nvlinks"],
+    "nvmlDeviceGetNvLinkRemotePciInfo": lambda _, handle, link: SimpleNamespace(
+        busId=handle["nvlinks"][link]
+    ),
     "nvmlDeviceGetAttributes_v2": lambda *_: SimpleNamespace(
         gpuInstanceSliceCount=3, memorySizeMB=40448
     ),
@@ -300,3 +311,21 @@ def test_the_time_limit_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert nvml_process.limit() == 2.5
     monkeypatch.delenv("GPUBIND_NVML_TIMEOUT")
     assert nvml_process.limit() == 30.0
+
+
+def test_how_gpus_reach_each_other_is_read() -> None:
+    peer = "00000000:02:00.0"
+    first = whole(0, near={1: 10, 2: 50}, nvlinks={0: peer, 1: "00000000:99:00.0", 2: peer})
+    found = read(first, whole(1, near={2: 50}, nvlinks={}), whole(2, nvlinks={}))
+    assert found.links == (
+        gpu.Link(gpus=("GPU-0", "GPU-1"), path="PIX", nvlinks=2),
+        gpu.Link(gpus=("GPU-0", "GPU-2"), path="SYS"),
+        gpu.Link(gpus=("GPU-1", "GPU-2"), path="SYS"),
+    )
+
+
+def test_a_link_that_can_not_be_read_costs_only_that_link() -> None:
+    gpus = [whole(0, near={1: 10, 2: 50}, nvlinks={}), whole(1, near={}, nvlinks={}), whole(2)]
+    found = read(*gpus, faults={("nvmlDeviceGetNvLinkState", 0): NotSupported("no NVLinks")})
+    assert len(found.gpus) == 3
+    assert found.links == (gpu.Link(gpus=("GPU-0", "GPU-1"), path="PIX"),)

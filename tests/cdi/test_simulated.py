@@ -165,3 +165,25 @@ def test_an_inventory_that_is_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
 def test_what_is_no_pci_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         gpu.pci_address(text)
+
+
+def test_an_inventory_tells_how_gpus_reach_each_other(tmp_path: Path) -> None:
+    links = [{"gpus": ["GPU-a", "GPU-b"], "path": "PXB", "nvlinks": 12}]
+    found = source(tmp_path, INVENTORY | {"links": links})
+    assert found.links() == (gpu.Link(gpus=("GPU-a", "GPU-b"), path="PXB", nvlinks=12),)
+
+
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ({"gpus": ["GPU-a"], "path": "SYS"}, "expected the UUIDs of two GPUs, found 1"),
+        ({"gpus": ["GPU-a", "GPU-b"], "path": "NEAR"}, 'found "NEAR"'),
+        ({"gpus": ["GPU-a", "GPU-b"]}, 'the key "path" is missing'),
+    ],
+)
+def test_a_link_that_is_none_has_its_place(
+    tmp_path: Path, link: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DocumentError, match=message) as caught:
+        source(tmp_path, INVENTORY | {"links": [link]})
+    assert caught.value.path.startswith("links[0]")

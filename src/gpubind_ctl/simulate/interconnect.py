@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from typing import TYPE_CHECKING, Any
 
 from gpubind_ctl.simulate.entries import Entry, File, Folder, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gpubind_ctl.simulate.profile import Profile
 
@@ -50,6 +51,23 @@ def plan(profile: Profile) -> Iterator[Entry]:
         yield _node("/dev/gdrdrv", GDRCOPY_MAJOR, 0)
     for number in range(profile.imex_channels):
         yield _node(f"/dev/nvidia-caps-imex-channels/channel{number}", IMEX_MAJOR, number)
+
+
+def links(profile: Profile) -> list[dict[str, Any]]:
+    """Give how the GPUs reach each other, as the inventory has it; nothing where nobody knows."""
+    if not profile.topology:
+        return []
+    return [
+        {"gpus": [one.uuid, other.uuid], **_way(profile.topology, {one.uuid, other.uuid})}
+        for one, other in itertools.combinations(profile.gpus, 2)
+    ]
+
+
+def _way(topology: Mapping[str, list[set[str]]], pair: set[str]) -> dict[str, Any]:
+    words = [word for word, groups in topology.items() if any(pair <= one for one in groups)]
+    paths = [word for word in words if not word.startswith("NV")]
+    joined = sum(int(word[2:]) for word in words if word.startswith("NV"))
+    return {"path": paths[0] if paths else "SYS", "nvlinks": joined}
 
 
 def _node(path: str, major: int, minor: int) -> Node:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gpubind import folder as folders
 from gpubind.errors import ToolkitError
 from gpubind.root import Root
-from gpubind_ctl.simulate import driver, embedded, kernel, note
+from gpubind_ctl.simulate import driver, embedded, interconnect, kernel, note
 from gpubind_ctl.simulate.entries import Entry, File, Folder, Link, Node, Socket
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def inventory(profile: Profile) -> dict[str, Any]:
         "profile": profile.name,
         "driver": {"version": profile.version, "cuda": profile.cuda},
         "gpus": [_described(gpu) for gpu in profile.gpus],
+        "links": interconnect.links(profile),
     }
 
 

@@ -92,7 +92,8 @@ class Profile:
     `switches` counts its NVSwitches, `storage_nodes` the nodes of GPUDirect Storage, `adapters`
     those of InfiniBand, `imex_channels` the channels to GPUs of other machines. `platform` is
     empty for a machine with a PCI bus, else one of `embedded`, which has `nodes`; `listings` are
-    the places of nvidia-smi.
+    the places of nvidia-smi. `topology` has the groups of GPUs, by UUID, whose paths to each other
+    are what nvidia-smi's word says, `NV4` for those that so many NVLinks join; the rest are `SYS`.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Profile:
     nodes: tuple[str, ...]
     listings: tuple[str, ...]
     gpus: tuple[Gpu, ...]
+    topology: dict[str, list[set[str]]]
     files: Files
 
 
@@ -155,12 +157,19 @@ def load(name: str, version: str = "", cuda: str = "") -> Profile:
         nodes=tuple(document.get("nodes", ())),
         listings=tuple(document.get("listings", ("/usr/bin/nvidia-smi",))),
         gpus=tuple(_gpu(gpu) for gpu in document["gpus"]),
+        topology=_topology(document),
         files=_files(document["groups"], version),
     )
 
 
 def _read(path: str) -> Any:
     return json.loads((importlib.resources.files(__package__) / path).read_bytes())
+
+
+def _topology(document: dict[str, Any]) -> dict[str, list[set[str]]]:
+    uuids = {gpu["index"]: gpu["uuid"] for gpu in document["gpus"]}
+    groups = document.get("topology", {}).items()
+    return {word: [{uuids[index] for index in one} for one in each] for word, each in groups}
 
 
 _NO_BUS = {"device": "", "class": "", "video_bios": "", "numa_node": -1, "card": 0, "render": 128}
