@@ -71,9 +71,7 @@ def save(generated: Generated, output: str, *, form: str = "", state: str = path
     path = os.path.abspath(path)
     _refuse_special(path)
     data = text(generated, form)
-    changed = not _holds(path, data)
-    if changed:
-        put(path, data)
+    changed = keep(path, data)
     beside = sidecar.path_of(os.path.join(state, SIDECARS), path)
     facts: Any = sidecar_writer.tied(generated.sidecar, path, data)
     try:
@@ -85,6 +83,14 @@ def save(generated: Generated, output: str, *, form: str = "", state: str = path
             hint="driver capabilities of its files are then guessed from their names",
         ) from error
     return Saved(spec=path, sidecar=beside, changed=changed)
+
+
+def keep(path: str, data: bytes) -> bool:
+    """Put a file in place unless it is so already; tell whether it was not. Raises OSError."""
+    changed = not _holds(path, data)
+    if changed:
+        put(path, data)
+    return changed
 
 
 def put(path: str, data: bytes) -> None:

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gpubind_cdi import generate, namer, names, version
+from gpubind_cdi import features, generate, namer, names, version
 from gpubind_cdi.modes import table
 from gpubind_cdi.modes.mode import Options
 
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
     from gpubind_cdi.gpu import GpuSource
 
 NO_GPU = "DRV-NO-GPU"
-
-# The field's feature flags: what each changes in the options.
-FLAGS: dict[str, dict[str, Any]] = {
-    "disable-ipc-discoverer": {"ipc": False},
-    "disable-multiple-csv-devices": {"csv_multiple": False},
-    "disable-nvsandbox-utils": {},
-    "disable-nvsandboxutils": {},
-    "enable-coherent-annotations": {"by_coherence": True},
-    "enable-explicit-driver-libraries": {"vendor_neutral": True},
-    "no-additional-gids-for-device-nodes": {"additional_gids": False},
-}
 
 COHERENCE = {True: "coherent", False: "noncoherent"}
 """What a spec of one kind of GPU is called: in its class and in its file's name."""
@@ -116,7 +105,10 @@ def options(
         enable_hooks=enable_hook,
         device_ids=device_id,
         **plain,
-        **_features(feature_flag, highest),
+        **{
+            "additional_gids": version.bare(highest) in version.KNOWN,
+            **features.options(feature_flag),
+        },
     )
 
 
@@ -124,16 +116,3 @@ def _lowest() -> tuple[str, str]:
     """Give the CDI version that the engines installed read, and which of them limits it."""
     highest, engine = engine_versions.lowest(engine_versions.installed())
     return highest, str(engine or "")
-
-
-def _features(flags: tuple[str, ...], highest: str) -> dict[str, Any]:
-    changed: dict[str, Any] = {"additional_gids": version.bare(highest) in version.KNOWN}
-    for flag in flags:
-        if flag not in FLAGS:
-            raise UsageError(
-                f"the feature flag {flag!r} is none",
-                identifier="USE-FEATURE",
-                hint=f"there are: {', '.join(FLAGS)}",
-            )
-        changed |= FLAGS[flag]
-    return changed

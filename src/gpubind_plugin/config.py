@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gpubind import paths
+
 ENVVAR = "envvar"
 VOLUME_MOUNTS = "volume-mounts"
 CDI_ANNOTATIONS = "cdi-annotations"
@@ -155,7 +157,7 @@ class Config:
     device_list_strategy: tuple[str, ...] = (ENVVAR,)
     device_id_strategy: str = "uuid"
     cdi_annotation_prefix: str = "cdi.k8s.io/"
-    hook_path: str = "/usr/bin/nvidia-ctk"
+    hook_path: str = paths.HOOK
     container_driver_root: str = "/driver-root"
     shared_devices_allocation_policy: str = "distributed"
     shared_devices_allocation_strict: bool = False

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import click
-from gpubind_cdi import files, namer, shapes, version
+from gpubind_cdi import features, files, namer, shapes, version
 from gpubind_cdi.modes import table
 
 from gpubind import paths
@@ -117,7 +117,7 @@ _ENV = "NVIDIA_CTK_CDI_GENERATE_"
     "--feature-flags",
     metavar="FLAG",
     env=f"{_ENV}FEATURE_FLAGS",
-    help=f"One of {', '.join(generation.FLAGS)}.",
+    help=f"One of {', '.join(features.FLAGS)}.",
 )
 @click.option(
     "--no-all-device",
