@@ -30,7 +30,8 @@ PYTHON = ("/usr/bin/python3", "-IS", "-c")
 NO_ENGINES = ("--cdi-version-max", "0.5.0")
 STATS = "import sys, posix; [posix.stat(f'{sys.argv[1]}/s{n}.json') for n in range(1000)]"
 READ = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from gpubind import registry; "
+    "import gc, sys; gc.disable(); sys.path.insert(0, sys.argv[1]); "
+    "from gpubind import pack; pack.use(sys.argv[1]); from gpubind import registry; "
     "found = registry.current([sys.argv[2]], sys.argv[3]); "
     "registry.resolve(found, sys.argv[4:]) if found else sys.exit(1)"
 )
@@ -101,6 +102,7 @@ def measures(home: str) -> dict[str, Callable[[], float]]:
     return {
         "stat 1000": lambda: bench_starts.call(*PYTHON, STATS, folder),
         "generate": lambda: generate(home, f"{home}/node", *NO_ENGINES),
+        "foreign 1000": lambda: _read(home, "registry 1000"),
         "generate asking": lambda: generate(home, f"{home}/node"),
         **generated,
         **read,
@@ -118,6 +120,10 @@ def registry(home: str, name: str) -> float:
     """Time an interpreter that reads compiled specs, looks at their files, and finds a device."""
     files, devices = {**FILES, **DEVICES}[name]
     wanted = [f"vendor{files - 1}.org/thing=d{devices - 1}"] if files else []
+    return _read(home, name, *wanted)
+
+
+def _read(home: str, name: str, *wanted: str) -> float:
     places = (_place(home, name, "cdi"), _place(home, name, "state"))
     return bench_starts.call(*PYTHON, READ, f"{home}/lib/gpubind", *places, *wanted)
 

@@ -120,9 +120,9 @@ def apart(registry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if len(indices[1]) < MANY:
         return dict(registry), {}
     ours, others = (_part(registry, part) for part in indices)
-    text, stamps = _as_text(registry["stamps"], {spec["path"] for spec in others["specs"]})
-    kinds = sorted({spec["kind"] for spec in others["specs"]})
-    return {**registry, **ours, "stamps": stamps, "files": text, "elsewhere": kinds}, others
+    files, stamps = _as_text(registry["stamps"], {spec["path"] for spec in others["specs"]})
+    kinds = f" {' '.join(sorted({spec['kind'] for spec in others['specs']}))} "
+    return {**registry, **ours, "stamps": stamps, "files": files, "elsewhere": kinds}, others
 
 
 def _part(registry: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]:
@@ -131,15 +131,26 @@ def _part(registry: Mapping[str, Any], indices: Sequence[int]) -> dict[str, Any]
     return {"specs": [registry["specs"][old] for old in indices], "devices": devices}
 
 
-def _as_text(stamps: Mapping[str, Stamp], paths: Collection[str]) -> tuple[str, dict[str, Stamp]]:
-    """Give the stamps of `paths` as one text, and the others."""
-    lines, rest = [], {}
+def _as_text(
+    stamps: Mapping[str, Stamp], paths: Collection[str]
+) -> tuple[list[tuple[str, str, str]], dict[str, Stamp]]:
+    """Give the stamps of `paths` as a start compares them, see `registry.numbers`, and the others.
+
+    For each folder its name, its files' names, their stamps' numbers: texts, since JSON would take
+    longer to read them one by one than a start takes to look at the files.
+    """
+    folders: dict[str, dict[str, Sequence[int]]] = {}
+    rest = dict(stamps)
     for path, stamp in stamps.items():
-        if path in paths and stamp and path.startswith("/") and "\n" not in path:
-            lines.append(f"{' '.join(map(str, stamp))} {path}")
-        else:
-            rest[path] = stamp
-    return "\n".join(lines), rest
+        folder, _, name = path.rpartition("/")
+        if path in paths and stamp and folder and "\n" not in name:
+            folders.setdefault(folder, {})[name] = stamp[2:]
+            del rest[path]
+    texts = [
+        (folder, "\n".join(known), str([one for numbers in known.values() for one in numbers]))
+        for folder, known in folders.items()
+    ]
+    return texts, rest
 
 
 class _Gathering:

@@ -144,5 +144,5 @@ class Compiled(TypedDict):
     conflicts: dict[str, list[str]]
     errors: list[dict[str, str]]
     state: NotRequired[str]
-    files: NotRequired[str]
-    elsewhere: NotRequired[list[str]]
+    files: NotRequired[list[tuple[str, str, str]]]
+    elsewhere: NotRequired[str]
