@@ -25,6 +25,8 @@ def shared(
     """
     left = {name: list(devices) for name, devices in resources.items()}
     offered: dict[str, list[Device]] = {}
+    absent = dict.fromkeys(one.name for one in shares.resources if one.name not in left)
+    warnings.extend(f"sharing: the node has no {name}" for name in absent)
     for entry in sorted(shares.resources, key=_precision):
         for device in _taken(entry, left.get(entry.name, []), warnings):
             left[entry.name].remove(device)
