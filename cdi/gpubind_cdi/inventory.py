@@ -173,20 +173,23 @@ def _driver(value: Any) -> tuple[str, str]:
 
 
 def _gpu(value: Any) -> gpu.Gpu:
-    facts = _object(value, _GPU, optional=("mig", "coherent", "memory"))
-    enabled, instances = facts.pop("mig", (False, ()))
-    return gpu.Gpu(**facts, mig_enabled=enabled, mig=instances)
+    facts = _object(value, _GPU, optional=("mig", "coherent", "memory", "clique"))
+    mig = facts.pop("mig", {})
+    return gpu.Gpu(**facts, **mig)
 
 
-def _mig(value: Any) -> tuple[bool, tuple[gpu.Mig, ...]]:
-    facts = _object(value, _PARTITIONS, optional=("instances",))
-    instances = facts.get("instances", ())
-    _unique("instances", instances, ("index", "uuid"))
-    return facts["enabled"], instances
+def _mig(value: Any) -> dict[str, Any]:
+    facts = _object(value, _PARTITIONS, optional=("mig", "mig_capable"))
+    _unique("instances", facts.get("mig", ()), ("index", "uuid"))
+    return {"mig_capable": facts["mig_enabled"], **facts}
 
 
 def _instance(value: Any) -> gpu.Mig:
-    return gpu.Mig(**_object(value, _INSTANCE, optional=("memory",)))
+    return gpu.Mig(**_object(value, _INSTANCE, optional=("memory", "size")))
+
+
+def _size(value: Any) -> gpu.MigSize:
+    return gpu.MigSize(**_object(value, _SIZE))
 
 
 def _fault(value: Any) -> gpu.Fault:
@@ -227,6 +230,9 @@ def _unique(name: str, things: Sequence[gpu.Gpu | gpu.Mig], attributes: Sequence
 mig_uuid = _uuid("MIG-")
 _small = fields.number(0, (1 << 20) - 1)  # the kernel's largest minor number
 _memory = fields.number(0, fields.INT64_MAX)
+_SIZE: dict[str, tuple[str, Reader[Any]]] = {
+    name: (name, _small) for name in gpu.MigSize.__dataclass_fields__
+}
 _INSTANCE: dict[str, tuple[str, Reader[Any]]] = {
     "index": ("index", _small),
     "uuid": ("uuid", mig_uuid),
@@ -234,10 +240,12 @@ _INSTANCE: dict[str, tuple[str, Reader[Any]]] = {
     "ci": ("ci", _small),
     "profile": ("profile", _word),
     "memory": ("memory", _memory),
+    "size": ("size", _size),
 }
 _PARTITIONS: dict[str, tuple[str, Reader[Any]]] = {
-    "enabled": ("enabled", fields.truth),
-    "instances": ("instances", fields.listed(_instance)),
+    "enabled": ("mig_enabled", fields.truth),
+    "capable": ("mig_capable", fields.truth),
+    "instances": ("mig", fields.listed(_instance)),
 }
 _GPU: dict[str, tuple[str, Reader[Any]]] = {
     "index": ("index", _small),
@@ -249,6 +257,7 @@ _GPU: dict[str, tuple[str, Reader[Any]]] = {
     "architecture": ("architecture", _word),
     "mig": ("mig", _mig),
     "coherent": ("coherent", fields.truth),
+    "clique": ("clique", _word),
     "memory": ("memory", _memory),
 }
 _LINK: dict[str, tuple[str, Reader[Any]]] = {

@@ -25,6 +25,21 @@ LIBRARY_FD = 3
 MIG_LOOKS = 3
 ATS = 2  # of nvmlDeviceAddressingModeType_t: address translation services
 
+NO_FABRIC = bytes(16)  # the UUID of a GPU in no fabric
+FABRIC_COMPLETED = 3  # of nvmlGpuFabricState_t
+
+# What `gpu.MigSize` has, as nvmlDeviceAttributes_t calls it.
+SIZE = {
+    "multiprocessors": "multiprocessorCount",
+    "gi_slices": "gpuInstanceSliceCount",
+    "ci_slices": "computeInstanceSliceCount",
+    "copy": "sharedCopyEngineCount",
+    "decoder": "sharedDecoderCount",
+    "encoder": "sharedEncoderCount",
+    "jpeg": "sharedJpegCount",
+    "ofa": "sharedOfaCount",
+}
+
 # nvmlBrandType_t, by the names the field's requirements use.
 BRANDS = (
     *("Unknown", "Quadro", "Tesla", "NVS", "GRID", "GeForce", "Titan", "NvidiaVApps"),
@@ -95,6 +110,7 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
         "architecture": f"{major}.{minor}" if major else "",
         "coherent": _coherent(nvml, handle),
         "memory": _memory(nvml, handle),
+        "clique": _clique(nvml, handle),
         "mig": _mig(nvml, handle),
     }
 
@@ -113,6 +129,25 @@ def _memory(nvml: Any, handle: Any) -> int:
         return 0
 
 
+def _clique(nvml: Any, handle: Any) -> str:
+    """Give the fabric and the clique in it that a GPU is registered in, empty for none."""
+    import ctypes
+    import uuid
+
+    kind = getattr(nvml, "c_nvmlGpuFabricInfo_t", None)  # older releases do not ask
+    if kind is None:
+        return ""
+    said = kind()
+    try:
+        nvml.nvmlDeviceGetGpuFabricInfo(handle, ctypes.byref(said))
+    except nvml.NVMLError:
+        return ""
+    known = bytes(said)[: len(NO_FABRIC)]
+    if said.state != FABRIC_COMPLETED or said.status or known == NO_FABRIC:
+        return ""
+    return f"{uuid.UUID(bytes=known)}.{said.cliqueId}"
+
+
 def _mig(nvml: Any, handle: Any) -> dict[str, Any]:
     """Give the GPU's MIG devices, once two looks in a row saw the same."""
     seen = _partitions(nvml, handle)
@@ -126,9 +161,9 @@ def _mig(nvml: Any, handle: Any) -> dict[str, Any]:
 
 
 def _partitions(nvml: Any, handle: Any) -> dict[str, Any]:
-    current, _ = _optional(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle), (0, 0))
-    if current != nvml.NVML_DEVICE_MIG_ENABLE:
-        return {"enabled": False, "instances": []}
+    mode = _optional(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle), None)
+    if mode is None or mode[0] != nvml.NVML_DEVICE_MIG_ENABLE:
+        return {"enabled": False, "capable": mode is not None, "instances": []}
     instances = []
     for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
         try:
@@ -147,7 +182,17 @@ def _instance(nvml: Any, index: int, part: Any) -> dict[str, Any]:
         "ci": nvml.nvmlDeviceGetComputeInstanceId(part),
         "profile": _profile(nvml, part),
         "memory": _memory(nvml, part),
+        **_size(nvml, part),
     }
+
+
+def _size(nvml: Any, part: Any) -> dict[str, dict[str, int]]:
+    """Give what a MIG device has of its GPU, as `size`, if that is known."""
+    try:
+        known = nvml.nvmlDeviceGetAttributes_v2(part)
+    except nvml.NVMLError:
+        return {}
+    return {"size": {name: int(getattr(known, attribute)) for name, attribute in SIZE.items()}}
 
 
 def _profile(nvml: Any, part: Any) -> str:

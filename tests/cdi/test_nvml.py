@@ -5,136 +5,24 @@ from __future__ import annotations
 
 import json
 import os
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import driver_roots
 import pytest
 from driver_roots import FIFO, LIBRARIES, lib
-from gpubind_cdi import asking, gpu, inventory, nvml, nvml_process
+from gpubind_cdi import asking, gpu, nvml, nvml_process
+from nvml_double import Failed, Library, NotSupported, part, read, whole
 
 from gpubind.errors import ToolkitError, UsageError
 from gpubind.root import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from driver_roots import Tree
 
 NATIVE = {"x86_64": "x86-64", "aarch64": "aarch64"}[os.uname().machine]
 OTHER = "aarch64" if NATIVE == "x86-64" else "x86-64"
-
-
-class Failed(Exception):  # noqa: N818 - stands for pynvml's NVMLError
-    """What the double raises, as pynvml's errors do."""
-
-
-class NotSupported(Failed):
-    """The GPU has no such thing."""
-
-
-class NotFound(Failed):
-    """Nothing is at that index."""
-
-
-class Library:
-    """pynvml's functions over a list of GPUs; `faults` says which call fails for which GPU."""
-
-    NVML_DEVICE_MIG_ENABLE = 1
-    NVML_NVLINK_MAX_LINKS = 18
-    NVMLError = Failed
-    NVMLError_NotSupported = NotSupported
-    NVMLError_FunctionNotFound = NotSupported
-    NVMLError_NotFound = NotFound
-    NVMLError_InvalidArgument = NotFound
-
-    def __init__(self, gpus: list[dict[str, Any]], faults: dict[tuple[str, int], Failed]) -> None:
-        self.gpus = gpus
-        self.failing = faults
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def call(handle: Any = None, index: int = 0) -> Any:
-            place = handle if isinstance(handle, int) else (handle or {}).get("at", -1)
-            if (name, place) in self.failing:
-                raise self.failing[name, place]
-            return ANSWERS[name](self, handle, index)
-
-        return call
-
-
-def _mig_at(_: Library, handle: dict[str, Any], index: int) -> dict[str, Any]:
-    parts: list[dict[str, Any] | None] = handle["mig"]
-    part = parts[index]
-    if part is None:
-        raise NotFound("Not Found")
-    return part
-
-
-def _mig_mode(_: Library, handle: dict[str, Any], __: int) -> tuple[int, int]:
-    if "mig" not in handle:
-        raise NotSupported("Not Supported")
-    return 1, 1
-
-
-def _ancestor(_: Library, one: dict[str, Any], other: Any) -> int:
-    level: int = one["near"][other["at"]]
-    return level
-
-
-ANSWERS: dict[str, Callable[[Library, Any, int], Any]] = {
-    "nvmlInit": lambda *_: None,
-    "nvmlDeviceGetCount": lambda library, *_: len(library.gpus),
-    "nvmlDeviceGetHandleByIndex": lambda library, handle, _: library.gpus[handle],
-    "nvmlSystemGetDriverVersion": lambda *_: b"550.54.15",
-    "nvmlSystemGetCudaDriverVersion": lambda *_: 12040,
-    "nvmlDeviceGetUUID": lambda _, handle, __: handle["uuid"],
-    "nvmlDeviceGetMinorNumber": lambda _, handle, __: handle["minor"],
-    "nvmlDeviceGetPciInfo": lambda _, handle, __: SimpleNamespace(busId=handle["pci"]),
-    "nvmlDeviceGetName": lambda _, handle, __: handle["name"],
-    "nvmlDeviceGetBrand": lambda _, handle, __: handle.get("brand", 14),
-    "nvmlDeviceGetCudaComputeCapability": lambda *_: (9, 0),
-    "nvmlDeviceGetAddressingMode": lambda _, handle, __: handle.get("addressing", 1),
-    "nvmlDeviceGetMemoryInfo": lambda _, handle, __: SimpleNamespace(total=handle["memory"]),
-    "nvmlDeviceGetMigMode": _mig_mode,
-    "nvmlDeviceGetMaxMigDeviceCount": lambda _, handle, __: len(handle["mig"]),
-    "nvmlDeviceGetMigDeviceHandleByIndex": _mig_at,
-    "nvmlDeviceGetGpuInstanceId": lambda _, handle, __: handle["gi"],
-    "nvmlDeviceGetComputeInstanceId": lambda _, handle, __: handle["ci"],
-    "nvmlDeviceGetTopologyCommonAncestor": _ancestor,
-    "nvmlDeviceGetNvLinkState": lambda _, handle, link: link in handle["nvlinks"],
-    "nvmlDeviceGetNvLinkRemotePciInfo": lambda _, handle, link: SimpleNamespace(
-        busId=handle["nvlinks"][link]
-    ),
-    "nvmlDeviceGetAttributes_v2": lambda *_: SimpleNamespace(
-        gpuInstanceSliceCount=3, memorySizeMB=40448
-    ),
-}
-
-
-def whole(at: int, **changes: Any) -> dict[str, Any]:
-    facts = {
-        "at": at,
-        "uuid": f"GPU-{at}",
-        "minor": at,
-        "pci": f"00000000:0{at + 1}:00.0",
-        "name": b"NVIDIA H100",
-        "memory": 80 << 30,
-    }
-    return facts | changes
-
-
-def part(uuid: str, name: str) -> dict[str, Any]:
-    return {"uuid": uuid, "gi": 1, "ci": 2, "name": name, "memory": 10 << 30}
-
-
-def read(
-    *gpus: dict[str, Any], faults: dict[tuple[str, int], Failed] | None = None
-) -> inventory.Inventory:
-    answer = asking.Answer()
-    for words in nvml.read(Library(list(gpus), faults or {})):
-        answer.take(json.dumps(words).encode())
-    return inventory.salvaged(answer.document())
 
 
 def test_a_gpus_facts_are_read() -> None:
@@ -172,7 +60,10 @@ def test_a_gpu_that_uses_the_cpus_page_tables_is_coherent() -> None:
 
 def test_what_older_drivers_do_not_know_stays_empty() -> None:
     absent = NotSupported("Function Not Found")
-    asked = ("Brand", "CudaComputeCapability", "AddressingMode", "MemoryInfo", "MigMode")
+    asked = (
+        *("Brand", "CudaComputeCapability", "AddressingMode", "MemoryInfo", "MigMode"),
+        "GpuFabricInfo",
+    )
     names = [f"nvmlDeviceGet{one}" for one in asked]
     faults: dict[tuple[str, int], Failed] = {(name, 0): absent for name in names}
     faults["nvmlSystemGetCudaDriverVersion", -1] = absent
@@ -311,21 +202,3 @@ def test_the_time_limit_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert nvml_process.limit() == 2.5
     monkeypatch.delenv("GPUBIND_NVML_TIMEOUT")
     assert nvml_process.limit() == 30.0
-
-
-def test_how_gpus_reach_each_other_is_read() -> None:
-    peer = "00000000:02:00.0"
-    first = whole(0, near={1: 10, 2: 50}, nvlinks={0: peer, 1: "00000000:99:00.0", 2: peer})
-    found = read(first, whole(1, near={2: 50}, nvlinks={}), whole(2, nvlinks={}))
-    assert found.links == (
-        gpu.Link(gpus=("GPU-0", "GPU-1"), path="PIX", nvlinks=2),
-        gpu.Link(gpus=("GPU-0", "GPU-2"), path="SYS"),
-        gpu.Link(gpus=("GPU-1", "GPU-2"), path="SYS"),
-    )
-
-
-def test_a_link_that_can_not_be_read_costs_only_that_link() -> None:
-    gpus = [whole(0, near={1: 10, 2: 50}, nvlinks={}), whole(1, near={}, nvlinks={}), whole(2)]
-    found = read(*gpus, faults={("nvmlDeviceGetNvLinkState", 0): NotSupported("no NVLinks")})
-    assert len(found.gpus) == 3
-    assert found.links == (gpu.Link(gpus=("GPU-0", "GPU-1"), path="PIX"),)

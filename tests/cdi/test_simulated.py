@@ -93,6 +93,7 @@ def test_an_inventory_gives_its_gpus_by_index(tmp_path: Path) -> None:
             architecture="8.0",
             mig=(gpu.Mig(index=0, uuid="MIG-a", gi=1, ci=0, profile="1g.10gb"),),
             mig_enabled=True,
+            mig_capable=True,
         ),
     )
     assert found.faults() == ()
@@ -134,6 +135,11 @@ def test_a_root_is_simulated_when_it_has_an_inventory(tmp_path: Path) -> None:
         (["gpus", 0, "pci"], "0000:07:00.0/../..", "at gpus[0].pci"),
         (["gpus", 0, "name"], "A100\n", "at gpus[0].name"),
         (["gpus", 0, "mig", "instances", 0, "gi"], "1", "at gpus[0].mig.instances[0].gi"),
+        (
+            ["gpus", 0, "mig", "instances", 0, "size"],
+            {"copy": 1},
+            'the key "multiprocessors" is missing at gpus[0].mig.instances[0].size',
+        ),
         (["gpus", 0, "mig", "enabled"], KeyError, 'the key "enabled" is missing at gpus[0].mig'),
     ],
 )

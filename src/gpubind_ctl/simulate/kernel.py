@@ -10,6 +10,7 @@ unless the host has a real driver there.
 
 from __future__ import annotations
 
+import struct
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from gpubind_ctl.simulate.entries import Entry, File, Folder, Link, Node
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gpubind_ctl.simulate.profile import Gpu, Profile
+    from gpubind_ctl.simulate.profile import Gpu, Hardware, Profile
 
 GPU_MAJOR, GPU_MAJOR_ELSE = 195, 309
 UVM_MAJOR, CAPS_MAJOR, DRM_MAJOR = 310, 311, 312  # 313 and up: see `interconnect`
@@ -28,6 +29,7 @@ VIDEO_GID, RENDER_GID = 44, 105  # Debian's video group; render's number differs
 _CONTROL_MINOR, _MODESET_MINOR = 255, 254
 _CAPS_GPUS, _CAPS_GIS, _CAPS_CIS = 32, 15, 8  # what the driver numbers capabilities for
 _CONFIG_CAP, _MONITOR_CAP, _FIRST_GI_CAP = 1, 2, 3
+_FIRST_CAPABILITY = 0xD0  # where in PCI configuration space
 _OPEN, _OWNER_READ, _ALL_READ, _GROUP = 0o666, 0o400, 0o444, 0o660
 _PARAMETERS = (
     *(("ResmanDebugLevel", "4294967295"), ("RmLogonRC", "1"), ("ModifyDeviceFiles", "1")),
@@ -153,11 +155,29 @@ def _sys(profile: Profile) -> Iterator[Entry]:
         )
         for name, value in rows:
             yield _text(f"{folder}/{name}", f"{value}\n")
+        yield File(path=f"{folder}/config", data=configuration(gpu.hardware), mode=0o644)
         for prefix, minor in (("card", gpu.hardware.card), ("renderD", gpu.hardware.render)):
             yield _text(f"{folder}/drm/{prefix}{minor}/dev", f"{DRM_MAJOR}:{minor}\n")
     yield _text("/sys/module/nvidia/version", f"{profile.version}\n")
     firmware = f"{profile.prefix}/firmware" if profile.prefix else ""
     yield _text("/sys/module/firmware_class/parameters/path", f"{firmware}\n")
+
+
+def configuration(hardware: Hardware) -> bytes:
+    """Give the PCI configuration space: ids, and what a virtual GPU says of its host's driver.
+
+    See `gpubind_ctl.labels.vgpu`.
+    """
+    space = bytearray(256)
+    struct.pack_into("<HH", space, 0, 0x10DE, int(hardware.device, 16))
+    space[0x09:0x0C] = int(hardware.pci_class, 16).to_bytes(3, "little")
+    version, branch = (word.encode() for word in hardware.below)
+    if version:
+        record = struct.pack("<BB10s10s", 0, 22, version, branch)
+        space[0x06], space[0x34] = 0x10, _FIRST_CAPABILITY
+        capability = struct.pack("<BBB2s", 0x09, 0, 5 + len(record), b"VF") + record
+        space[_FIRST_CAPABILITY : _FIRST_CAPABILITY + len(capability)] = capability
+    return bytes(space)
 
 
 def _nodes(profile: Profile, major: int) -> Iterator[Entry]:

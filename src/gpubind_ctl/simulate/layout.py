@@ -72,11 +72,16 @@ def inventory(profile: Profile) -> dict[str, Any]:
 def _described(gpu: Gpu) -> dict[str, Any]:
     facts = dataclasses.asdict(gpu)
     del facts["hardware"]
-    for name in ("coherent", "memory"):
+    for name in ("coherent", "memory", "clique"):
         if not facts[name]:
             del facts[name]
-    enabled, instances = facts.pop("mig_enabled"), facts.pop("instances")
-    return {**facts, "mig": {"enabled": enabled, "instances": list(instances)}}
+    mig = {"enabled": facts.pop("mig_enabled")}
+    mig |= {"capable": True} if facts.pop("mig_capable") else {}
+    parts = [
+        {key: said for key, said in part.items() if said is not None}
+        for part in facts.pop("instances")
+    ]
+    return {**facts, "mig": mig | {"instances": parts}}
 
 
 def lay_out(profile: Profile, folder: str) -> Written:

@@ -14,7 +14,10 @@ from gpubind_ctl.simulate.elfformat import Machine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """What the PCI bus and the kernel show of one GPU; ids are hexadecimal text."""
+    """What the PCI bus and the kernel show of one GPU; ids are hexadecimal text.
+
+    `below` is version and branch of the driver on the host of a virtual GPU.
+    """
 
     device: str
     pci_class: str
@@ -22,6 +25,7 @@ class Hardware:
     numa_node: int
     card: int
     render: int
+    below: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +38,15 @@ class Instance:
     ci: int
     profile: str
     memory: int = 0
+    size: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     """One GPU; `minor` is the N of /dev/nvidiaN and often differs from `index`.
 
-    `coherent` is whether it shares the CPU's page tables, `memory` its bytes.
+    `coherent` is whether it shares the CPU's page tables, `memory` its bytes, `clique` those it
+    shares NVLink memory with.
     """
 
     index: int
@@ -55,6 +61,8 @@ class Gpu:
     instances: tuple[Instance, ...]
     coherent: bool = False
     memory: int = 0
+    clique: str = ""
+    mig_capable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +191,7 @@ def _gpu(document: dict[str, Any]) -> Gpu:
         **plain,
         hardware=Hardware(pci_class=hardware.pop("class"), **hardware),
         mig_enabled=mig["enabled"],
+        mig_capable=mig.get("capable", mig["enabled"]),
         instances=tuple(Instance(**instance) for instance in mig["instances"]),
     )
 
