@@ -25,11 +25,12 @@ import tempfile
 import tomllib
 from typing import TYPE_CHECKING
 
+import activate
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PYTHON = "/usr/bin/python3"
 USR = "/usr"
 START = ("src/gpubind", "hooks/gpubind_hooks")
 TOOLS = ("src/gpubind_ctl", "cdi/gpubind_cdi")
@@ -37,10 +38,6 @@ LAUNCHERS = ("hooks/bin", "packaging/bin")
 PLACES = re.compile(r'"(/usr/(?:bin|lib)/gpubind|/(?:etc|run|var/lib)/gpubind)(?=["/-])')
 PEER = re.compile(r'(?<=^PEER_CONFIG = )".+"$', re.MULTILINE)
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
-PACK = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from gpubind import packing; "
-    "packing.main(sys.argv)"
-)
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2  # renameat2(2)
 
@@ -110,15 +107,7 @@ def build(folder: str, prefix: str, *, tools: bool) -> None:
     if tools:
         os.mkdir(f"{folder}/tools")
         copy_tools(f"{folder}/tools")
-    words = ["-q", "--invalidation-mode", "unchecked-hash", "-s", folder]
-    subprocess.run(
-        [PYTHON, "-I", "-m", "compileall", *words, "-p", f"{prefix}/lib/gpubind", folder],
-        check=True,
-    )
-    words = ["-X", "no_debug_ranges", "-c", PACK, folder, f"{prefix}/lib/gpubind"]
-    subprocess.run([PYTHON, "-IS", *words], check=True)
-    for path in _inside(folder):
-        os.chmod(path, 0o755 if os.path.isdir(path) else 0o644)
+    activate.finish(folder, f"{prefix}/lib/gpubind")
 
 
 def _rewrite(path: str, prefix: str) -> None:
@@ -128,12 +117,6 @@ def _rewrite(path: str, prefix: str) -> None:
         raise InstallError(f"{path} names no place that could be put under {prefix}")
     with open(path, "w", encoding="utf-8") as file:
         file.write(moved(text, prefix))
-
-
-def _inside(folder: str) -> Iterator[str]:
-    yield folder
-    for place, folders, names in os.walk(folder):
-        yield from (os.path.join(place, name) for name in (*folders, *names))
 
 
 def launchers(prefix: str, *, tools: bool) -> Mapping[str, str]:

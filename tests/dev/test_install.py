@@ -8,6 +8,7 @@ import stat
 import subprocess
 from typing import TYPE_CHECKING
 
+import activate
 import install
 import pytest
 
@@ -55,7 +56,7 @@ def test_places_are_those_of_the_prefix(tmp_path: Path) -> None:
         f"import sys; sys.path.insert(0, '{tmp_path}/lib/gpubind'); from gpubind import paths;"
         "print(paths.ETC, paths.STATE, paths.LIB, paths.GENERATOR, paths.HOOK)"
     )
-    told = run(install.PYTHON, "-IS", "-c", program).stdout.split()
+    told = run(activate.PYTHON, "-IS", "-c", program).stdout.split()
     inner = ("etc/gpubind", "run/gpubind", "lib/gpubind", "bin/gpubind", "bin/gpubind-cdi-hook")
     assert told == [f"{tmp_path}/{name}" for name in inner]
 

@@ -18,7 +18,14 @@ HOSTS = {
     *("containers.dev", "docs.kernel.org", "docs.nvidia.com", "docs.python.org", "github.com"),
     *("json-schema.org", "keepachangelog.com", "kubernetes.io", "man7.org", "opencontainers.org"),
     *("refspecs.linuxfoundation.org", "semver.org", "spdx.org", "specs.opencontainers.org"),
-    *("sourceware.org", "www.apache.org", "www.kernel.org", "en.wikipedia.org", "yaml.org"),
+    *(
+        "sourceware.org",
+        "www.apache.org",
+        "www.debian.org",
+        "www.kernel.org",
+        "en.wikipedia.org",
+        "yaml.org",
+    ),
     *("example.com", "example.org", "gpubind.invalid"),
 }
 URL = re.compile(r"\b(?:https?|ftp|file)://([\w.-]*)", re.IGNORECASE)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts that packages are installed on: a Debian with Python, set up, and no GPU, systemd, network.
+
+And the packages themselves, built once in a run for each version.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import checkout
+from system import debian
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PACKAGES = (
+    *("python3", "python3-click", "python3-yaml", "python3-jsonschema", "python3-tomlkit"),
+    *("python3-grpcio", "python3-protobuf", "python3-prometheus-client"),
+    *("runc", "mount", "util-linux"),
+)
+NAMES = ("gpubind-runtime", "gpubind", "gpubind-kubernetes", "gpubind-nvidia-compat")
+
+
+def root(release: str) -> str:
+    """Give the cached folder of the host's root, never to be written to."""
+    lines = debian.archive_lines(release, ["main"])
+
+    def build(folder: str) -> None:
+        hooks = ("--mode=root", "--variant=essential", f"--include={','.join(PACKAGES)}")
+        relaxed = ['--aptopt={} "{}"'.format(*one.split("=")) for one in debian.relaxed()]
+        words = ["/usr/bin/mmdebstrap", *hooks, *relaxed, release, folder, *lines.splitlines()]
+        env = debian.APT_ENVIRONMENT | {"TMPDIR": os.path.dirname(folder)}
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
+        if done.returncode:
+            raise debian.UnavailableError(done.stderr.strip()[-500:])
+
+    return debian.cached(f"packaged-{release}", repr((lines, PACKAGES)), build)
+
+
+def built(folder: str, version: str = "", only: str = "deb") -> Mapping[str, str]:
+    """Build the packages of a form into a folder; gives their files by name."""
+    program = os.path.join(checkout.ROOT, "packaging/package.py")
+    words = ["--output", folder, "--only", only, *(["--version", version] if version else [])]
+    done = subprocess.run(
+        [sys.executable, program, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    paths = done.stdout.split()
+    return {os.path.basename(path).replace("-0", "_0").split("_")[0]: path for path in paths}
