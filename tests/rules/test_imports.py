@@ -29,12 +29,15 @@ class Door:
 
 
 DOORS = {
-    "click": Door(files="src/gpubind_ctl/*"),
+    "click": Door(files="src/gpubind_[cp]*/*"),
     "tomlkit": Door(files="src/gpubind_ctl/toml.py"),
     "yaml": Door(files="cdi/gpubind_cdi/*", limit=1),
     "jsonschema": Door(files="cdi/gpubind_cdi/*", limit=1),
     "pynvml": Door(files="cdi/gpubind_cdi/nvml.py"),
     "elftools": Door(files="tests/*"),
+    "grpc": Door(files="src/gpubind_plugin/api/*"),
+    "google": Door(files="src/gpubind_plugin/api/*"),
+    "prometheus_client": Door(files="src/gpubind_plugin/metrics.py"),
 }
 
 # Measured over a bare `python3 -IS`: 6 to 14 ms each, or one that pulls such a module in.

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kubelet's device plugin API v1beta1. Only this folder knows grpc and google.protobuf."""
