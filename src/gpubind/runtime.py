@@ -16,6 +16,7 @@ from gpubind.log import Log
 from gpubind.oci import args
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_NAMED = {"cdi": "cdi", "legacy": "legacy"}  # what our name ends with, and the mode that means
 _MARK = b"from gpubind.runtime import main"  # in our launchers
 
 TYPE_CHECKING = False
@@ -34,6 +35,8 @@ def main(words: list[str]) -> None:
         read = args.parse(words[1:])
         log.follow(read)
         settings = _settings(read, log)
+        if mode := _NAMED.get(words[0].rpartition(".")[2]):
+            settings.values[config.MODE] = mode
         log.keep(settings.text(config.DEBUG), settings.text(config.LOG_LEVEL), debug=read.debug)
         program = lowlevel(settings, words[0])
         if read.makes_container:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpubind import VERSION
 from gpubind.errors import ToolkitError, UsageError, printable
+from gpubind_ctl import common
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gpubind_ctl.answer import Answer
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+COMPLETE = "_GPUBIND_COMPLETE"  # set by a shell that asks how a line goes on
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -97,32 +98,21 @@ GPUBIND = Lazy(
         "explain": f"{_COMMANDS}.explain:command",
         "system": "gpubind_ctl.main:SYSTEM",
         "simulate": f"{_COMMANDS}.simulate:command",
+        "hook": "gpubind_ctl.common:hook",
     },
     help="Make a host's GPUs usable in containers.",
 )
 
 
-def _version(context: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
-    del parameter
-    if value:
-        click.echo(f"gpubind {VERSION}")
-        context.exit()
-
-
-GPUBIND.params.append(
-    click.Option(
-        ["--version"],
-        is_flag=True,
-        expose_value=False,
-        is_eager=True,
-        callback=_version,
-        help="Show the version and exit.",
-    )
-)
+GPUBIND.params += common.OPTIONS
 
 
 def main() -> None:
     """Run the command line of this process and exit with its status."""
+    if asked := os.environ.get(COMPLETE):
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(GPUBIND, {}, "gpubind", COMPLETE, asked))
     sys.exit(run(sys.argv[1:]))
 
 
@@ -137,7 +127,7 @@ def run(words: Sequence[str]) -> int:
             sys.stdout.write(answer.text)
             sys.stdout.flush()
             for note in answer.notes:
-                _tell(note)
+                (_tell if answer.status else context.obj)(note)
             return answer.status
     except click.exceptions.Exit as end:
         return _flushed(end.exit_code)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpubind import config, paths, registry
+from gpubind_ctl import common
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +69,7 @@ config_file = click.option(
     "--config",
     "config_file",
     metavar="FILE",
-    default=config.locate,
+    default=common.configured,
     show_default=f"{paths.ETC}/config.toml",
     help="The operator's configuration; it need not exist.",
 )
@@ -79,7 +80,7 @@ config_file_here = click.option(
     "config_file",
     metavar="FILE",
     envvar="NVIDIA_CTK_CONFIG_FILE_PATH",
-    default=config.locate,
+    default=common.configured,
     show_default=f"{paths.ETC}/config.toml",
     help="The operator's configuration.",
 )
