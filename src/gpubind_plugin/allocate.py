@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 import uuid
 from dataclasses import dataclass, field
@@ -184,7 +183,7 @@ def _volumes(config: Config, names: Sequence[str], channels: Sequence[int]) -> I
 
 def _specs(facts: Facts, chosen: Sequence[Device]) -> Iterator[DeviceSpec]:
     """Give the control nodes there are, then the devices' own, then the channels'."""
+    root = facts.roots.host_dev.rstrip("/")
     own = sorted({path for device in chosen for path in device.paths}, key=natural)
     for path in (*facts.control, *own, *(f"{CHANNEL}{number}" for number in facts.channels)):
-        host = posixpath.normpath(f"{facts.roots.host_dev}/{path}")
-        yield DeviceSpec(container_path=path, host_path=host)
+        yield DeviceSpec(container_path=path, host_path=root + path)

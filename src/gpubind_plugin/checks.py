@@ -34,6 +34,7 @@ CHOICES = (
 ABSOLUTE = ("driver_root", "dev_root", "container_driver_root", "hook_path", "mps_root")
 CHANNELS = ((), (0,))
 KEY_LENGTH = 253  # of a DNS name, which an annotation's prefix is
+SPARE = 6  # characters that are left of the 63 behind the slash
 
 
 def check(config: Config, said: Mapping[str, str]) -> None:
@@ -63,7 +64,7 @@ def _check_prefix(config: Config, said: Mapping[str, str]) -> None:
     name, slash, rest = config.cdi_annotation_prefix.partition("/")
     plain = name.replace(".", "").replace("-", "")
     good = plain.isascii() and plain.isalnum() and name == name.lower() and len(name) <= KEY_LENGTH
-    if not good or not slash or "/" in rest:
+    if not good or not slash or "/" in rest or len(rest) > SPARE:
         message = f"{config.cdi_annotation_prefix!r} can't begin an annotation's key"
         raise _wrong("cdi_annotation_prefix", message, said, "use one like cdi.k8s.io/")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -54,16 +55,23 @@ def parse(data: bytes, path: str, rows: Sequence[Row]) -> File:
         return File()
     if len(data) > LIMIT:
         raise _wrong(f"{path}: it is larger than {LIMIT >> 20} MiB")
+    places = _Places(path, _lines(data))
     try:
-        return _parsed(document.load(data, path), rows, _Places(path, document.lines(data)))
+        return _parsed(document.load(data, path), rows, places)
     except DocumentError as error:
-        place = _Places(path, document.lines(data))(error.path)
+        place = places(error.path)
         at = f" at {error.path}" if error.path and not error.path.startswith("line ") else ""
         raise _wrong(f"{place}: {error.message}{at}") from None
 
 
 def _wrong(message: str) -> ToolkitError:
     return ToolkitError(message, identifier="K8S-CONFIG")
+
+
+def _lines(data: bytes) -> dict[str, int]:
+    with contextlib.suppress(DocumentError):  # which loading will raise too
+        return document.lines(data)
+    return {}
 
 
 class _Places:

@@ -10,13 +10,14 @@ process's own root.
 from __future__ import annotations
 
 import contextlib
-import posixpath
+import os
 import re
 import stat
 from typing import TYPE_CHECKING
 
 from gpubind_cdi import driver as drivers
 from gpubind_cdi import inventory, simulated
+from gpubind_cdi.discover import csv, wsl
 from gpubind_cdi.lookup import files, library
 from gpubind_cdi.modes import imex, table
 from gpubind_cdi.modes.mode import Host
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 OPERATOR = "/run/nvidia/driver"
 CONTROL = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
+OTHERS = (csv.RELEASE, wsl.NODE)  # what speaks for a driver of another kind
 PLATFORMS = {"nvml": NVML, "wsl": WSL, "csv": TEGRA}
 NUMBER = re.compile(r"[0-9]{1,6}", re.ASCII)
 
@@ -62,17 +64,20 @@ def look(config: Config) -> Facts:
 
 
 def roots(config: Config) -> Roots:
-    """Give where driver and /dev are, as this process sees them and as the host does."""
+    """Give where driver and /dev are, as this process sees them and as the host does.
+
+    Where no place has a driver it is the first that is there.
+    """
     inside, outside = config.container_driver_root, config.driver_root
     candidates = [
         (inside, outside),
-        (posixpath.normpath(inside + OPERATOR), posixpath.normpath(outside + OPERATOR)),
+        (inside.rstrip("/") + OPERATOR, outside.rstrip("/") + OPERATOR),
         (outside, outside),
         ("/", "/"),
     ]
-    known = next((pair for pair in candidates if _has_driver(pair[0])), None)
-    driver, host_driver = known or candidates[-1]
-    own = driver if _has(driver, CONTROL[0]) or _has(driver, "/dev/dxg") else "/"
+    there = [pair for pair in candidates if os.path.isdir(pair[0])]
+    driver, host_driver = next((pair for pair in there if _has_driver(pair[0])), there[0])
+    own = driver if _has(driver, CONTROL[0]) or _has(driver, wsl.NODE) else "/"
     host_dev = config.dev_root or (host_driver if own == driver else "/")
     return Roots(driver=driver, dev=own, host_driver=host_driver, host_dev=host_dev)
 
@@ -157,6 +162,6 @@ def _has(folder: str, name: str) -> bool:
 def _has_driver(folder: str) -> bool:
     try:
         with Root(folder) as root:
-            return bool(drivers.versions(library.folders(root)))
+            return any(map(root.exists, OTHERS)) or bool(drivers.versions(library.folders(root)))
     except OSError:
         return False

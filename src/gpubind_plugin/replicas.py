@@ -51,8 +51,7 @@ def _taken(entry: Shared, devices: Sequence[Device], warnings: list[str]) -> lis
         return list(dict.fromkeys(named))
     if entry.count > len(devices):
         warnings.append(
-            f"sharing: {entry.count} devices of {entry.name} are to be shared, "
-            f"only {len(devices)} are left"
+            f"sharing: {entry.count} devices of {entry.name} are wanted, {len(devices)} left"
         )
     return list(devices[: entry.count or None])
 

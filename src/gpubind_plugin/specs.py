@@ -8,10 +8,10 @@ have no sidecar: that would speak of paths as this process sees them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gpubind_cdi import document, features, files, generate
+from gpubind_cdi import document, features, files, generate, inventory
 from gpubind_cdi.modes.mode import Options
 from gpubind_cdi.transform import root as roots
 
@@ -55,8 +55,9 @@ def write(config: Config, facts: Facts, *, folder: str = FOLDER) -> Written:
     changed: list[str] = []
     warnings: list[str] = []
     with looking.opened(facts.roots) as host:
+        known = replace(host, gpus=inventory.Source(lambda: facts.inventory))  # ask NVML once
         for group in CLASSES:
-            found = _described(group, config, facts, host)
+            found = _described(group, config, facts, known)
             if found is None:
                 files.withdraw(path(group, folder))
                 continue
@@ -104,11 +105,19 @@ def _options(group: str, config: Config, facts: Facts) -> Options | None:
         device_class=group,
         device_name_strategies=(config.device_id_strategy,),
         no_all_device=group in (GPU, CHANNEL),
-        device_ids=tuple(map(str, facts.channels)) if group == CHANNEL else (),
+        device_ids=_ids(group, config, facts),
         hook_path=config.hook_path,
         disable_hooks=config.cdi_disable_hooks,
         **features.options(config.cdi_feature_flags),
     )
+
+
+def _ids(group: str, config: Config, facts: Facts) -> tuple[str, ...]:
+    """Give the devices a class's spec has; none named means all, MIG devices for their GPU."""
+    if group == CHANNEL:
+        return tuple(map(str, facts.channels))
+    whole = group == GPU and facts.platform == platforms.NVML and config.mig_strategy == "none"
+    return tuple(gpu.uuid for gpu in facts.inventory.gpus) if whole else ()
 
 
 def _for_host(spec: Spec, places: Roots) -> Spec:
