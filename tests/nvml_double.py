@@ -43,6 +43,7 @@ class Library:
     NVML_DEVICE_MIG_ENABLE = 1
     c_nvmlGpuFabricInfo_t = Fabric  # noqa: N815 - pynvml's name
     NVML_NVLINK_MAX_LINKS = 18
+    NVML_FI_DEV_GET_GPU_RECOVERY_ACTION = 274
     NVMLError = Failed
     NVMLError_NotSupported = NotSupported
     NVMLError_FunctionNotFound = NotSupported
@@ -101,6 +102,12 @@ ANSWERS: dict[str, Callable[[Library, Any, int], Any]] = {
     "nvmlDeviceGetCudaComputeCapability": lambda *_: (9, 0),
     "nvmlDeviceGetAddressingMode": lambda _, handle, __: handle.get("addressing", 1),
     "nvmlDeviceGetMemoryInfo": lambda _, handle, __: SimpleNamespace(total=handle["memory"]),
+    "nvmlDeviceGetFieldValues": lambda _, handle, __: [
+        SimpleNamespace(
+            nvmlReturn=0 if "recovery" in handle else 3,
+            value=SimpleNamespace(uiVal=handle.get("recovery")),
+        )
+    ],
     "nvmlDeviceGetMigMode": _mig_mode,
     "nvmlDeviceGetMaxMigDeviceCount": lambda _, handle, __: len(handle["mig"]),
     "nvmlDeviceGetMigDeviceHandleByIndex": _mig_at,

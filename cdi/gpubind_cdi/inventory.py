@@ -173,7 +173,7 @@ def _driver(value: Any) -> tuple[str, str]:
 
 
 def _gpu(value: Any) -> gpu.Gpu:
-    facts = _object(value, _GPU, optional=("mig", "coherent", "memory", "clique"))
+    facts = _object(value, _GPU, optional=("mig", "coherent", "memory", "clique", "recovery"))
     mig = facts.pop("mig", {})
     return gpu.Gpu(**facts, **mig)
 
@@ -258,6 +258,7 @@ _GPU: dict[str, tuple[str, Reader[Any]]] = {
     "mig": ("mig", _mig),
     "coherent": ("coherent", fields.truth),
     "clique": ("clique", _word),
+    "recovery": ("recovery", _word),
     "memory": ("memory", _memory),
 }
 _LINK: dict[str, tuple[str, Reader[Any]]] = {

@@ -40,6 +40,18 @@ SIZE = {
     "ofa": "sharedOfaCount",
 }
 
+# nvmlDeviceGpuRecoveryAction_t.
+RECOVERY = {
+    0: "none",
+    1: "reset",
+    2: "reboot",
+    3: "drain",
+    4: "drain and reset",
+    5: "none",  # it is about the IMEX domain
+    6: "bus reset",
+    7: "reboot",
+}
+
 # nvmlBrandType_t, by the names the field's requirements use.
 BRANDS = (
     *("Unknown", "Quadro", "Tesla", "NVS", "GRID", "GeForce", "Titan", "NvidiaVApps"),
@@ -111,6 +123,7 @@ def _gpu(nvml: Any, index: int) -> dict[str, Any]:
         "coherent": _coherent(nvml, handle),
         "memory": _memory(nvml, handle),
         "clique": _clique(nvml, handle),
+        "recovery": _recovery(nvml, handle),
         "mig": _mig(nvml, handle),
     }
 
@@ -146,6 +159,16 @@ def _clique(nvml: Any, handle: Any) -> str:
     if said.state != FABRIC_COMPLETED or said.status or known == NO_FABRIC:
         return ""
     return f"{uuid.UUID(bytes=known)}.{said.cliqueId}"
+
+
+def _recovery(nvml: Any, handle: Any) -> str:
+    """Give what the driver asks for so that the GPU works again; drivers before 565 do not say."""
+    field = getattr(nvml, "NVML_FI_DEV_GET_GPU_RECOVERY_ACTION", None)
+    with contextlib.suppress(nvml.NVMLError):
+        told = nvml.nvmlDeviceGetFieldValues(handle, [field])[0] if field is not None else None
+        if told is not None and told.nvmlReturn == 0:
+            return RECOVERY.get(told.value.uiVal, "unknown")
+    return ""
 
 
 def _mig(nvml: Any, handle: Any) -> dict[str, Any]:

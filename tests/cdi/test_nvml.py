@@ -202,3 +202,15 @@ def test_the_time_limit_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert nvml_process.limit() == 2.5
     monkeypatch.delenv("GPUBIND_NVML_TIMEOUT")
     assert nvml_process.limit() == 30.0
+
+
+@pytest.mark.parametrize(
+    ("told", "want"), [({}, ""), ({"recovery": 0}, "none"), ({"recovery": 1}, "reset")]
+)
+def test_what_the_driver_asks_for_to_recover_a_gpu_is_read(told: dict[str, int], want: str) -> None:
+    assert read(whole(0, **told)).gpus[0].recovery == want
+
+
+def test_a_driver_that_is_too_old_asks_for_nothing() -> None:
+    faults = {("nvmlDeviceGetFieldValues", 0): NotSupported("no such function")}
+    assert read(whole(0), faults=faults).gpus[0].recovery == ""
