@@ -105,11 +105,12 @@ def options(
         enable_hooks=enable_hook,
         device_ids=device_id,
         **plain,
-        **{
-            "additional_gids": version.bare(highest) in version.KNOWN,
-            **features.options(feature_flag),
-        },
+        **_gids(highest) | features.options(feature_flag),
     )
+
+
+def _gids(highest: str) -> dict[str, Any]:
+    return {"additional_gids": version.bare(highest) in version.KNOWN}
 
 
 def _lowest() -> tuple[str, str]:
