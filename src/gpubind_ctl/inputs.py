@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 import sys
 
-from gpubind_cdi.document import MAX_SIZE
-
 from gpubind import root
 
 
 def read(name: str) -> bytes:
     """Give the bytes. Raises OSError: for a FIFO or device EINVAL, EFBIG above MAX_SIZE."""
+    from gpubind_cdi.document import MAX_SIZE
+
     if name == "-":
         return sys.stdin.buffer.read(MAX_SIZE + 1)
     fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)

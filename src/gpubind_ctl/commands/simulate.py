@@ -6,13 +6,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from gpubind_cdi import document, script
 
 from gpubind.errors import DocumentError
 from gpubind.root import Root
 from gpubind_ctl import inputs
 from gpubind_ctl.answer import Answer
-from gpubind_ctl.simulate import layout, play, profile
+from gpubind_ctl.simulate import layout, profile
 
 if TYPE_CHECKING:
     from gpubind_cdi.script import Act
@@ -47,6 +46,8 @@ def command(
     if playing or advance:
         if root is None or name or file or (playing and advance):
             raise click.UsageError("--play and --advance need --root DIR, and nothing else")
+        from gpubind_ctl.simulate import play
+
         with Root(root) as node:
             lines = (play.play if playing else play.advance)(node)
         return Answer(text="".join(f"{line}\n" for line in lines))
@@ -63,12 +64,16 @@ def _laid_out(wanted: Profile, root: str, file: str | None) -> Answer:
         f"{wanted.version}, CUDA {wanted.cuda}; {written.entries} entries\n"
     )
     if file:
+        from gpubind_ctl.simulate import play
+
         with Root(root) as node:
             text += "".join(f"{line}\n" for line in play.begin(node, acts))
     return Answer(text=text, notes=written.notes)
 
 
 def _script(wanted: Profile, file: str) -> tuple[Act, ...]:
+    from gpubind_cdi import document, script
+
     try:
         loaded = document.load(inputs.read(file), file)
         return script.parse(loaded, [gpu.uuid for gpu in wanted.gpus])
