@@ -198,13 +198,16 @@ def command(
     generated = found[""]
     if strict:
         _check_complete(generated)
-    notes = (*places.notes, *_notes(generated, wanted, explain_missing=explain_missing))
+    chosen_why = "; ".join((*places.notes, *_chosen(generated, wanted)))
+    notes = _notes(generated, wanted, explain_missing=explain_missing)
     status = 3 if generated.missing else 0
     if not file:
         texts = [files.text(one, form or "yaml").decode() for one in found.values()]
-        return Answer(text="".join(texts), notes=notes, status=status)
-    done = _saved(found, file, form or "", state_dir, wanted)
-    return Answer(notes=(*done, *notes), status=status)
+        said = (chosen_why,) if chosen_why else ()
+        return Answer(text="".join(texts), notes=(*said, *notes), status=status)
+    first, *more = _saved(found, file, form or "", state_dir, wanted)
+    summary = "; ".join(filter(None, (first, chosen_why)))
+    return Answer(notes=(summary, *more, *notes), status=status)
 
 
 def _saved(
@@ -234,12 +237,16 @@ def _done(file: str, generated: Generated, wanted: Options) -> str:
     return f"{known}; left out for {wanted.cdi_version_for}: {', '.join(generated.left_out)}"
 
 
+def _chosen(generated: Generated, wanted: Options) -> Iterator[str]:
+    """Say what was chosen on this host and why, where it is not the usual."""
+    if wanted.mode == table.AUTO and generated.mode != "nvml":
+        yield f"mode {generated.mode}: {generated.reason}"
+    yield from generated.notes
+
+
 def _notes(generated: Generated, wanted: Options, *, explain_missing: bool) -> tuple[str, ...]:
     optional = generated.explain_missing if explain_missing else ()
-    chosen = wanted.mode == table.AUTO and generated.mode != "nvml"
     return (
-        *((f"mode {generated.mode}: {generated.reason}",) if chosen else ()),
-        *generated.notes,
         *(f"missing: {one}" for one in generated.missing),
         *(f"not there, not required: {one}" for one in optional),
         *_limited(generated, wanted),
