@@ -75,24 +75,21 @@ def answer(
     """
     chosen = _checked(config, resource, offered, asked)
     names = list(dict.fromkeys(_name(config, device) for device in chosen))
-    channels = facts.channels
-    cdi = _cdi(config, names, channels, groups)
+    cdi = _cdi(config, names, facts.channels, groups)
     plain = any(way not in words.CDI_STRATEGIES for way in config.device_list_strategy)
-    by_mps = config.sharing.strategy == words.MPS and any(one.replicas for one in chosen)
     envs = dict(_envs(config))
     mounts: list[Mount] = []
-    if by_mps:
+    if config.sharing.strategy == words.MPS and any(one.replicas for one in chosen):
         envs["CUDA_MPS_PIPE_DIRECTORY"] = f"/mps/{resource}/pipe"
         mounts += _mps_mounts(config, resource)
     if plain:
-        envs |= _visible(config, names, channels)
-        mounts += _volumes(config, names, channels)
-    annotated = words.CDI_ANNOTATIONS in config.device_list_strategy and cdi
+        envs |= _visible(config, names, facts.channels)
+        mounts += _volumes(config, names, facts.channels)
     return Answer(
         envs=dict(sorted(envs.items())),
         mounts=tuple(mounts),
         devices=tuple(_specs(facts, chosen)) if plain and config.pass_device_specs else (),
-        annotations=_annotations(config, cdi, token) if annotated else {},
+        annotations=_annotations(config, cdi, token),
         cdi_devices=cdi if words.CDI_CRI in config.device_list_strategy else (),
     )
 
@@ -147,6 +144,8 @@ def _cdi(
 
 
 def _annotations(config: Config, names: Sequence[str], token: str) -> dict[str, str]:
+    if not names or words.CDI_ANNOTATIONS not in config.device_list_strategy:
+        return {}
     key = f"{config.cdi_annotation_prefix}{PLUGIN}_{token or uuid.uuid4()}"
     return {key: ",".join(names)}
 

@@ -17,7 +17,7 @@ from gpubind_cdi.transform import root as roots
 
 from gpubind.errors import ToolkitError
 from gpubind_plugin import facts as platforms
-from gpubind_plugin import looking
+from gpubind_plugin import looking, resources
 from gpubind_plugin.allocate import MODES, VENDOR
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def write(config: Config, facts: Facts, *, folder: str = FOLDER) -> Written:
             if found is None:
                 files.withdraw(path(group, folder))
                 continue
-            spec = _for_host(found.spec, facts.roots)
+            spec = _for_host(_offered(found.spec, config, facts), facts.roots)
             if files.keep(path(group, folder), document.dump(spec.document(), "json")):
                 changed.append(group)
             there.append(group)
@@ -108,7 +108,7 @@ def _options(group: str, config: Config, facts: Facts) -> Options | None:
         device_ids=_ids(group, config, facts),
         hook_path=config.hook_path,
         disable_hooks=config.cdi_disable_hooks,
-        **features.options(config.cdi_feature_flags),
+        **features.options((*config.cdi_feature_flags, "disable-multiple-csv-devices")),
     )
 
 
@@ -118,6 +118,15 @@ def _ids(group: str, config: Config, facts: Facts) -> tuple[str, ...]:
         return tuple(map(str, facts.channels))
     whole = group == GPU and facts.platform == platforms.NVML and config.mig_strategy == "none"
     return tuple(gpu.uuid for gpu in facts.inventory.gpus) if whole else ()
+
+
+def _offered(spec: Spec, config: Config, facts: Facts) -> Spec:
+    """Give a spec with the name that the one device of a Tegra is offered under."""
+    if facts.platform != platforms.TEGRA or spec.device_class != GPU:
+        return spec
+    whole = resources.WHOLE[platforms.TEGRA]
+    name = whole.index if config.device_id_strategy == "index" else whole.uuid
+    return replace(spec, devices=tuple(replace(one, name=name) for one in spec.devices))
 
 
 def _for_host(spec: Spec, places: Roots) -> Spec:

@@ -232,37 +232,6 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         loaded(f"--config-file={tmp_path}/none.yaml")
 
 
-@pytest.mark.parametrize(
-    ("disable", "enable", "counting", "off"),
-    [
-        ("", "", {}, False),
-        ("xids", "", {79: False, 31: False}, True),
-        ("All", "", {79: False}, True),
-        ("79, 48", "", {79: False, 48: False, 13: None}, False),
-        ("", "31,43", {31: True, 43: True, 13: None}, False),
-        ("", "all", {13: True, 79: True}, False),
-        ("all", "79", {79: True, 48: False}, False),
-        ("79", "79", {79: True}, False),
-    ],
-)
-def test_the_health_variables_say_which_xids_count(
-    disable: str, enable: str, counting: dict[int, bool], *, off: bool
-) -> None:
-    found = config(DP_DISABLE_HEALTHCHECKS=disable, DP_ENABLE_HEALTHCHECKS=enable).health
-    assert {xid: found.says(xid) for xid in counting} == counting
-    assert found.off is off
-
-
-def test_a_malformed_xid_is_told_and_ignored() -> None:
-    found = loaded(DP_DISABLE_HEALTHCHECKS="79,x,-1", DP_ENABLE_HEALTHCHECKS="xids")
-    assert found.warnings == (
-        "Ignoring malformed Xid value in DP_DISABLE_HEALTHCHECKS: x",
-        "Ignoring malformed Xid value in DP_DISABLE_HEALTHCHECKS: -1",
-        "Ignoring malformed Xid value in DP_ENABLE_HEALTHCHECKS: xids",
-    )
-    assert found.config.health.disabled == {79}
-
-
 SAID = """
 flags: {migStrategy: single, mpsRoot: /m, plugin: {deviceListStrategy: [cdi-cri, envvar]}}
 imex: {channelIDs: [0]}

@@ -153,6 +153,15 @@ def test_windows_s_gpus_are_the_device_all(tmp_path: Path) -> None:
     assert names(tmp_path) == ["all"]
 
 
+@pytest.mark.parametrize(("strategy", "name"), [("uuid", "tegra"), ("index", "0")])
+def test_a_tegra_is_one_device_by_the_name_it_is_offered_under(
+    tmp_path: Path, strategy: str, name: str
+) -> None:
+    said = config(simulated_nodes.node("orin", tmp_path), device_id_strategy=strategy)
+    write(said, tmp_path)
+    assert names(tmp_path) == [name]
+
+
 def test_a_gpu_without_its_node_is_told_and_the_others_are_written(tmp_path: Path) -> None:
     node = simulated_nodes.node("dgx-h100", tmp_path)
     (node / "dev/nvidia3").unlink()
