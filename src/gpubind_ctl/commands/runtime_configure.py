@@ -83,7 +83,7 @@ MODES = {"config-file": CONFIG_FILE, "config": CONFIG_FILE, "oci-hook": OCI_HOOK
     "--remove-old-hooks",
     "sweep",
     is_flag=True,
-    help="Remove OCI hook files that would inject GPUs twice (podman).",
+    help="Remove OCI hook files that would inject GPUs twice (podman, CRI-O).",
 )
 @engineoptions.dry_run
 @engineoptions.restart_daemon

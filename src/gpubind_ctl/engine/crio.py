@@ -9,11 +9,10 @@ UpdateFromPath in CRI-O's pkg/config. So nothing but a finished file may ever li
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gpubind.errors import UsageError
-from gpubind_ctl.engine import block, engine, tomledit, tomltext, unit
+from gpubind_ctl.engine import block, engine, ocihook, tomledit, tomltext, unit
 from gpubind_ctl.engine.engine import Edit, File, Service, Setting, Target
 
 if TYPE_CHECKING:
@@ -35,10 +34,11 @@ _VERSION = re.compile(r"\b(\d+)\.(\d+)\.(\d+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found(Target):
-    """A target, with the file that gets our runtime and the folder of the drop-ins."""
+    """A target, with the file that gets our runtime, the folder of the drop-ins, old hook files."""
 
     own: str
     folder: str
+    hooks: tuple[File, ...] = ()
 
 
 class Crio:
@@ -54,7 +54,7 @@ class Crio:
 
     def find(self, wants: Wants, host: Host) -> Target:
         """Give crio.conf and its drop-ins, where the running crio or its unit has them."""
-        _check(wants)
+        engine.check_absolute(wants)
         running = host.running(self.service)
         argv = running.argv if running else host.unit(self.service.unit)
         named = unit.flag(argv, "--config", "-c")
@@ -63,14 +63,15 @@ class Crio:
         own = main if wants.drop_in is None else wants.drop_in or f"{folder}/{DROP_IN}"
         paths = [main, *_below(folder, host)]
         paths += [own] if own not in paths else []
-        notes = []
         if wants.drop_in and not own.startswith(f"{folder}/"):
-            notes.append(f"warning: CRI-O reads no drop-in outside of {folder}")
+            message = f"{own}: CRI-O reads no drop-in outside of {folder}"
+            raise engine.refused(message, "name one there, or none with --drop-in-config ''")
+        notes = []
         if wants.config and argv and main != (named or MAIN):
             notes.append(f"warning: crio loads {named or MAIN}, not {main}")
         match = _VERSION.search(host.output(wants.executable or "crio", "--version"))
         how = "the command line of crio names it" if named else "crio reads it by default"
-        return Found(
+        target = Found(
             main=main,
             files=tuple(File(path, host.read(path)) for path in paths),
             how="named on the command line" if wants.config else how,
@@ -80,11 +81,13 @@ class Crio:
             own=own,
             folder=folder,
         )
+        return replace(target, hooks=ocihook.found(_merged(target), host))
 
     def notes(self, target: Target, wants: Wants) -> tuple[str, ...]:
         """Tell of files in the folder that look like no drop-in, of CDI, and of the default."""
         here = _found(target)
-        notes = [
+        notes = ocihook.notes(here.hooks, "CRI-O", wants)
+        notes += [
             f"warning: CRI-O reads {file.path} too, whatever it ends in"
             for file in here.files
             if file.path.startswith(f"{here.folder}/")
@@ -108,6 +111,8 @@ class Crio:
         merged = _merged(here)
         program = tomltext.value(merged, ("runtimes", wants.name, "runtime_path"))
         before: Former = {"default": merged.get(DEFAULT), "path": program}
+        if wants.sweep:
+            before |= ocihook.former(here.hooks)
         if here.data(here.own) is None:
             before[engine.CREATED] = True
         return before
@@ -130,11 +135,11 @@ class Crio:
         change = tomledit.Change(keys=keys, tables=tables)
         new = tomledit.done(text, change, wants.name, here.own)
         data = here.data(here.own)
+        edits = ocihook.swept(here.hooks) if wants.sweep else []
         if data is not None and tomltext.parsed(new, here.own) == _document(here.own, data):
-            return ()
-        return (
-            Edit(here.own, data, tomltext.encoded(new, data), scratch=_scratch(here, here.own)),
-        )
+            return tuple(edits)
+        after = tomltext.encoded(new, data)
+        return (Edit(here.own, data, after, scratch=_scratch(here, here.own)), *edits)
 
     def remove(self, target: Target, wants: Wants, former: Former) -> tuple[Edit, ...]:
         """Give the files without our blocks, and what they changed as it was."""
@@ -148,7 +153,8 @@ class Crio:
             if after != text:
                 new = None if block.left_over(after) else tomltext.encoded(after, file.data)
                 edits.append(Edit(file.path, file.data, new, scratch=_scratch(here, file.path)))
-        return _with_a_default(here, tuple(edits), wants, former)
+        mended = _with_a_default(here, tuple(edits), wants, former)
+        return (*mended, *ocihook.back(here.hooks, former))
 
     def prove(self, target: Target, edits: tuple[Edit, ...], wants: Wants) -> None:
         """Refuse where a later file overrides ours, or the default is no runtime."""
@@ -177,6 +183,7 @@ class Crio:
             runtimes={name: str(one.get("runtime_path", "")) for name, one in known.items()},
             default=_default(merged),
             cdi=here.version >= KNOWS_CDI if here.version else True,
+            hooks=ocihook.left(here.hooks, here),
         )
 
 
@@ -184,13 +191,6 @@ def _without(target: Found, name: str) -> str:
     """Give the text of the file that gets our runtime, without the block of that name."""
     text = tomltext.decoded(target.data(target.own) or b"", target.own)
     return block.removed(text, name)[0]
-
-
-def _check(wants: Wants) -> None:
-    for path, what in ((wants.drop_in or "/", "drop-in"), (wants.path, "NVIDIA runtime path")):
-        if not path.startswith("/"):
-            message = f"the {what} {path!r} is not an absolute path"
-            raise UsageError(message, identifier="USE-PATH", hint="give the whole path")
 
 
 def _with_a_default(
@@ -250,6 +250,7 @@ def _merged(target: Found, name: str = "") -> dict[str, Any]:
         runtimes = tomltext.table(document, (*RUNTIME, "runtimes"), path, text)
         for one in runtimes:
             tomltext.table(document, (*RUNTIME, "runtimes", one), path, text)
+        tomltext.check_texts(table.get("hooks_dir", []), (*RUNTIME, "hooks_dir"), path, text)
         if not isinstance(table.get(DEFAULT, ""), str):
             message = f"{DEFAULT} is {tomltext.kind_of(table[DEFAULT])}, not a text"
             raise tomltext.at(path, text, (*RUNTIME, DEFAULT), message)

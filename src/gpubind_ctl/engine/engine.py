@@ -253,6 +253,14 @@ class Checked(Protocol):
         """Raise ToolkitError where the daemon shows something else than wanted."""
 
 
+def check_absolute(wants: Wants) -> None:
+    """Raise UsageError where the drop-in's or the runtime's path is a relative one."""
+    for path, what in ((wants.drop_in or "/", "drop-in"), (wants.path, "NVIDIA runtime path")):
+        if not path.startswith("/"):
+            message = f"the {what} {path!r} is not an absolute path"
+            raise UsageError(message, identifier="USE-PATH", hint="give the whole path")
+
+
 def refused(message: str, hint: str = "") -> ToolkitError:
     """Give the error for files that can't be edited without doubt; nothing is written."""
     return ToolkitError(message, identifier="ENGINE-REFUSED", hint=hint)

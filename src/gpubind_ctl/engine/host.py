@@ -53,6 +53,8 @@ class ThisHost:
                 leads = os.path.realpath(path)
                 raise _refused(path, f"is a link to {leads}, which is not there") from None
             return None
+        except ValueError:  # a NUL in the name
+            raise _refused(path, "is no path") from None
         except OSError as error:
             raise _refused(path, _strerror(error)) from None
         try:
@@ -68,6 +70,10 @@ class ThisHost:
             return tuple(sorted(os.listdir(folder)))
         except (FileNotFoundError, NotADirectoryError):
             return ()
+        except ValueError:  # a NUL in the name
+            raise _refused(folder, "is no path") from None
+        except OSError as error:
+            raise _refused(folder, _strerror(error)) from None
 
     def running(self, service: Service) -> Daemon | None:
         """Give our user's daemon of that name in our namespaces; of several, the pid file's.

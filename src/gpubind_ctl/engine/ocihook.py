@@ -12,9 +12,15 @@ from gpubind_ctl.engine import engine
 from gpubind_ctl.engine.engine import Edit, File, Service, Setting, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from gpubind_ctl.engine.engine import Former, Host, Wants
 
-FOLDERS = ("/usr/share/containers/oci/hooks.d", "/etc/containers/oci/hooks.d")
+FOLDERS = ("/usr/share/containers/oci/hooks.d",)
+"""Where podman and CRI-O look; where `hooks_dir` names folders, these alone count.
+
+Seen with podman 4.3 under strace: /etc/containers/oci/hooks.d is not read by itself.
+"""
 NAME = "nvidia"
 """What stands for a runtime's name; a hook has none."""
 _ENV = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
@@ -45,6 +51,51 @@ def _path(data: bytes) -> str:
         return ""
 
 
+def found(table: Mapping[str, Any], host: Host) -> tuple[File, ...]:
+    """Give the hook files that inject GPUs, of the folders an engine's table names."""
+    files = []
+    for folder in dict.fromkeys(table.get("hooks_dir") or FOLDERS):
+        for name in host.names(folder) if folder.startswith("/") else ():
+            data = host.read(f"{folder}/{name}") if name.endswith(".json") else None
+            if data is not None and program(data):
+                files.append(File(f"{folder}/{name}", data))
+    return tuple(files)
+
+
+def notes(hooks: Sequence[File], name: str, wants: Wants) -> list[str]:
+    """Tell of hook files that inject GPUs beside a runtime that does."""
+    verb = "is removed" if wants.sweep else "--remove-old-hooks removes it"
+    return [
+        f"warning: {one.path} has {name} start {program(one.data or b'')} in every container, so "
+        f"that GPUs are injected twice; {verb}"
+        for one in hooks
+    ]
+
+
+def former(hooks: Sequence[File]) -> Former:
+    """Give what the journal keeps of hook files that go."""
+    kept = {one.path: (one.data or b"").decode("utf-8", "replace") for one in hooks}
+    return {"hooks": kept} if kept else {}
+
+
+def swept(hooks: Sequence[File]) -> list[Edit]:
+    """Give the edits that remove hook files."""
+    return [Edit(one.path, one.data, None) for one in hooks]
+
+
+def back(hooks: Sequence[File], former: Former) -> list[Edit]:
+    """Give the edits that bring removed hook files back, but for those that are there again."""
+    present = {one.path for one in hooks}
+    kept: dict[str, str] = former.get("hooks") or {}
+    return [Edit(path, None, text.encode()) for path, text in kept.items() if path not in present]
+
+
+def left(hooks: Sequence[File], target: Target) -> tuple[str, ...]:
+    """Give the paths of those hook files that a target's edits have not removed."""
+    gone = {file.path for file in target.files if file.data is None}
+    return tuple(one.path for one in hooks if one.path not in gone)
+
+
 class OciHook:
     """The configurator of a hook file: it is ours as a whole, or refused."""
 
@@ -66,7 +117,7 @@ class OciHook:
         folder = os.path.dirname(target.main)
         if folder in FOLDERS:
             return ()
-        return (f"warning: engines read {' and '.join(FOLDERS)}; give {folder} as hooks_dir",)
+        return (f"warning: engines read {folder} only where hooks_dir names it",)
 
     def former(self, target: Target, wants: Wants) -> Former:
         """Give whether the file is new; its bytes are in the journal."""

@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpubind.errors import UsageError
 from gpubind_ctl.engine import block, engine, ocihook, tomledit, tomltext
 from gpubind_ctl.engine.engine import Edit, File, Service, Setting, Target, refused
 
@@ -25,6 +24,7 @@ DROP_IN = "containers.conf.d/99-nvidia.conf"
 SPEC_DIRS = ["/etc/cdi", "/var/run/cdi"]
 NAMES_SPEC_DIRS = (5, 0)
 """The first release with cdi_spec_dirs; it looks at /etc/cdi alone unless told, older at both."""
+LISTS = ("cdi_spec_dirs", "hooks_dir")
 _VERSION = re.compile(r"\bversion (\d+)\.(\d+)\.(\d+)")
 
 
@@ -44,10 +44,7 @@ class Podman:
 
     def find(self, wants: Wants, host: Host) -> Target:
         """Give the files podman reads as this user, and hook files that inject GPUs."""
-        for path in (wants.path, wants.drop_in or "/"):
-            if not path.startswith("/"):
-                message = f"{path!r} is not an absolute path"
-                raise UsageError(message, identifier="USE-PATH", hint="give the whole path")
+        engine.check_absolute(wants)
         only = wants.config or host.env.get("CONTAINERS_CONF", "")
         base = _base(host)
         own = only or wants.drop_in or f"{base}/{DROP_IN}"
@@ -64,18 +61,13 @@ class Podman:
             how="named on the command line" if wants.config else how,
             version=tuple(map(int, match.groups())) if match else (),
             own=own,
-            hooks=tuple(_hooks(files, host)),
+            hooks=ocihook.found(_engine(files), host),
         )
 
     def notes(self, target: Target, wants: Wants) -> tuple[str, ...]:
         """Tell of hook files that inject GPUs beside us, and what a default runtime means."""
         here = _found(target)
-        verb = "is removed" if wants.sweep else "--remove-old-hooks removes it"
-        notes = [
-            f"warning: {file.path} has podman start {ocihook.program(file.data or b'')} in every "
-            f"container, so that GPUs are injected twice; {verb}"
-            for file in here.hooks
-        ]
+        notes = ocihook.notes(here.hooks, self.name, wants)
         if wants.default:
             notes.append(
                 "warning: as the default runtime it gives GPUs to every container whose image asks"
@@ -88,9 +80,8 @@ class Podman:
         found: Former = {}
         if wants.default is not None:
             found["default"] = _merged(here).get("runtime")
-        if wants.sweep and here.hooks:
-            texts = ((one.path, one.data or b"") for one in here.hooks)
-            found["hooks"] = {path: data.decode("utf-8", "replace") for path, data in texts}
+        if wants.sweep:
+            found |= ocihook.former(here.hooks)
         if here.data(here.own) is None:
             found[engine.CREATED] = True
         return found
@@ -112,7 +103,7 @@ class Podman:
         after = tomltext.encoded(new, data)
         edits = [] if after == data else [Edit(here.own, data, after)]
         if wants.sweep:
-            edits += [Edit(one.path, one.data, None) for one in here.hooks]
+            edits += ocihook.swept(here.hooks)
         return tuple(edits)
 
     def remove(self, target: Target, wants: Wants, former: Former) -> tuple[Edit, ...]:
@@ -126,12 +117,7 @@ class Podman:
             if after != text:
                 new = None if block.left_over(after) else tomltext.encoded(after, data)
                 edits.append(Edit(here.own, data, new))
-        present = {one.path for one in here.hooks}
-        hooks: dict[str, str] = former.get("hooks") or {}
-        edits += [
-            Edit(path, None, text.encode()) for path, text in hooks.items() if path not in present
-        ]
-        return tuple(edits)
+        return (*edits, *ocihook.back(here.hooks, former))
 
     def prove(self, target: Target, edits: tuple[Edit, ...], wants: Wants) -> None:
         """Refuse where a later file overrides ours, or the default is a runtime nobody defines."""
@@ -150,12 +136,11 @@ class Podman:
         here = _found(target)
         merged = _merged(here)
         runtimes = {name: str((paths or [""])[0]) for name, paths in merged["runtimes"].items()}
-        gone = {file.path for file in here.files if file.data is None}
         return Setting(
             runtimes=runtimes,
             default=str(merged.get("runtime", "")),
             cdi=True,
-            hooks=tuple(one.path for one in here.hooks if one.path not in gone),
+            hooks=ocihook.left(here.hooks, here),
         )
 
 
@@ -182,16 +167,6 @@ def _paths(base: str, host: Host, own: str) -> Iterator[str]:
         yield from sorted(paths | ({own} if own.rpartition("/")[0] == drops else set()))
 
 
-def _hooks(files: tuple[File, ...], host: Host) -> Iterator[File]:
-    """Give the hook files that inject GPUs, of the usual folders and of hooks_dir."""
-    folders = (*ocihook.FOLDERS, *_engine(files).get("hooks_dir", ()))
-    for folder in dict.fromkeys(folders):
-        for name in host.names(folder):
-            data = host.read(f"{folder}/{name}") if name.endswith(".json") else None
-            if data is not None and ocihook.program(data):
-                yield File(f"{folder}/{name}", data)
-
-
 def _merged(target: Found) -> dict[str, Any]:
     return _engine(target.files)
 
@@ -207,11 +182,24 @@ def _engine(files: tuple[File, ...]) -> dict[str, Any]:
         table = tomltext.table(document, ("engine",), file.path, text)
         runtimes = tomltext.table(document, ("engine", "runtimes"), file.path, text)
         for name, value in runtimes.items():
-            if not isinstance(value, list):
-                path = ("engine", "runtimes", name)
-                raise tomltext.at(file.path, text, path, f"runtimes.{name} must be a list")
-        merged = {**merged, **table, "runtimes": {**merged["runtimes"], **runtimes}}
+            tomltext.check_texts(value, ("engine", "runtimes", name), file.path, text)
+        lists = {key: _appended(merged, table, key) for key in LISTS if key in table}
+        for key, value in lists.items():
+            tomltext.check_texts(value, ("engine", key), file.path, text)
+        if not isinstance(table.get("runtime", ""), str):
+            path = ("engine", "runtime")
+            raise tomltext.at(file.path, text, path, "runtime must be a text")
+        merged = {**merged, **table, **lists, "runtimes": {**merged["runtimes"], **runtimes}}
     return merged
+
+
+def _appended(merged: dict[str, Any], table: dict[str, Any], key: str) -> Any:
+    """Give a list as podman reads it: `{append = true}` in it keeps what earlier files have."""
+    value = table[key]
+    if not isinstance(value, list):
+        return value
+    own = [one for one in value if one not in ({"append": True}, {"append": False})]
+    return [*merged.get(key, ()), *own] if {"append": True} in value else own
 
 
 def _is_default(target: Found, wants: Wants) -> bool:

@@ -101,6 +101,12 @@ def table(document: Mapping[str, Any], path: Sequence[str], name: str, text: str
     return dict(found)
 
 
+def check_texts(value: Any, path: Sequence[str], name: str, text: str) -> None:
+    """Raise ToolkitError naming file and line where a value is no list of texts."""
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise at(name, text, path, f"{dotted(path)} must be a list of texts")
+
+
 def at(name: str, text: str, path: Sequence[str], message: str, hint: str = "") -> ToolkitError:
     """Give the error for what stands at a key, with its line or that of what it is in."""
     lines = (line_of(text, path[:size]) for size in range(len(path), 0, -1))

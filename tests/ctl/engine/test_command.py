@@ -93,7 +93,7 @@ def hook(place: Path, verb: str, *words: str) -> tuple[int, str]:
 def test_a_hook_file_is_written_kept_and_given_back(tmp_path: Path) -> None:
     file = tmp_path / "hooks.d/x.json"
     status, told = hook(tmp_path, "configure", "--nvidia-runtime-hook-path=/opt/own-hook")
-    assert (status, "give " in told) == (0, True)
+    assert (status, "hooks_dir names it" in told) == (0, True)
     assert json.loads(file.read_bytes())["hook"]["path"] == "/opt/own-hook"
     again = hook(tmp_path, "configure", "--nvidia-runtime-hook-path=/opt/own-hook")
     assert "nothing is changed" in again[1]

@@ -12,6 +12,7 @@ from containerd_hosts import FakeHost
 from engine_files import cases
 
 from gpubind.errors import ToolkitError, UsageError
+from gpubind_ctl.engine import ocihook
 from gpubind_ctl.engine.crio import Crio
 from gpubind_ctl.engine.engine import Wants
 
@@ -144,6 +145,7 @@ def test_row33_a_stray_file_is_told_because_crio_reads_it(name: str) -> None:
         ("[crio.runtime]\n  runtimes = []\n", ":2:3: crio.runtime.runtimes is a list, not a"),
         ("[crio.runtime.runtimes]\nrunc = true\n", ":2:1: crio.runtime.runtimes.runc is true or"),
         ("[crio.runtime]\ndefault_runtime = 1\n", ":2:1: default_runtime is a number, not a text"),
+        ("[crio.runtime]\nhooks_dir = [1]\n", ":2:1: crio.runtime.hooks_dir must be a list of"),
         ('[crio.runtime]\ndefault_runtime = "none"\n', ": default_runtime is 'none', which is no"),
         ("[crio.runtime]\n[crio.runtime]\n", ":2:14: Cannot declare ('crio', 'runtime') twice"),
     ],
@@ -158,6 +160,35 @@ def test_row33_what_is_no_configuration_is_refused_with_its_line(text: str, mess
 def test_relative_paths_are_bad_usage(wants: Wants) -> None:
     with pytest.raises(UsageError, match=r"is not an absolute path"):
         ENGINE.find(wants, FakeHost({}))
+
+
+def test_a_drop_in_that_crio_would_not_read_is_refused() -> None:
+    message = refusal(FakeHost({}), replace(WANTS, drop_in="/srv/x.toml"))
+    assert message.startswith(
+        "/srv/x.toml: CRI-O reads no drop-in outside of /etc/crio/crio.conf.d"
+    )
+
+
+def test_an_old_hook_file_is_named_and_goes_when_asked_and_comes_back() -> None:
+    hook = "/opt/h/oci-nvidia-hook.json"
+    data = ocihook.document("/usr/bin/nvidia-container-runtime-hook")
+    files = {MAIN: '[crio.runtime]\nhooks_dir = ["/opt/h"]\n', hook: data}
+    host = FakeHost(files, "1.30.2")
+    target = ENGINE.find(WANTS, host)
+    assert ENGINE.read(target).hooks == (hook,)
+    assert ENGINE.notes(target, WANTS) == (
+        f"warning: {hook} has CRI-O start /usr/bin/nvidia-container-runtime-hook in every "
+        "container, so that GPUs are injected twice; --remove-old-hooks removes it",
+    )
+    wants = replace(WANTS, sweep=True)
+    former = ENGINE.former(target, wants)
+    edits = ENGINE.edit(target, wants)
+    assert [(edit.path, edit.after is None) for edit in edits] == [(OWN, False), (hook, True)]
+    assert ENGINE.read(target.after(edits)).hooks == ()
+    host.files[OWN] = edits[0].after or b""
+    del host.files[hook]
+    back = ENGINE.remove(ENGINE.find(WANTS, host), WANTS, former)
+    assert {edit.path: edit.after for edit in back} == {OWN: None, hook: data}
 
 
 def test_cdi_has_no_switch_and_that_is_said() -> None:

@@ -141,6 +141,11 @@ def test_a_later_file_that_overrides_ours_is_refused() -> None:
         ("engine = 1\n", f"{ETC}:1"),
         ("[engine]\nruntimes = 3\n", f"{ETC}:2"),
         ('[engine.runtimes]\n\nnvidia = "x"\n', f"{ETC}:3.*runtimes.nvidia must be a list"),
+        ("[engine.runtimes]\nnvidia = [3]\n", f"{ETC}:2.*runtimes.nvidia must be a list of texts"),
+        ("[engine]\nhooks_dir = 3\n", f"{ETC}:2:1: engine.hooks_dir must be a list of texts"),
+        ('[engine]\nhooks_dir = [["a"]]\n', f"{ETC}:2:1: engine.hooks_dir must be"),
+        ("[engine]\ncdi_spec_dirs = [3]\n", f"{ETC}:2:1: engine.cdi_spec_dirs must be"),
+        ("[engine]\nruntime = 3\n", f"{ETC}:2:1: runtime must be a text"),
         ("[engine]\n[engine]\n", f"{ETC}:2"),
     ],
 )
@@ -162,7 +167,8 @@ def test_an_old_hook_file_is_named_and_stays() -> None:
 
 
 def test_an_old_hook_file_goes_when_asked_and_comes_back() -> None:
-    host = PodmanHost({HOOK: PEERS, "/opt/h/a.json": PEERS, ETC: '[engine]\nhooks_dir=["/opt/h"]'})
+    folders = f'[engine]\nhooks_dir=["{HOOK.rpartition("/")[0]}", "/opt/h"]'
+    host = PodmanHost({HOOK: PEERS, "/opt/h/a.json": PEERS, ETC: folders})
     one, wants = Podman(), Wants(sweep=True)
     target = one.find(wants, host)
     former = one.former(target, wants)
@@ -182,3 +188,41 @@ def test_an_old_hook_file_goes_when_asked_and_comes_back() -> None:
         HOOK: PEERS,
         "/opt/h/a.json": PEERS,
     }
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        ({}, True),
+        ({ETC: '[engine]\nhooks_dir = ["/opt/hooks"]\n'}, False),
+        (
+            {ETC: '[engine]\nhooks_dir = ["/opt/hooks", "/usr/share/containers/oci/hooks.d"]\n'},
+            True,
+        ),
+        ({ETC: '[engine]\nhooks_dir = ["relative"]\n'}, False),
+    ],
+)
+def test_hook_files_count_where_podman_reads_them(texts: dict[str, str], *, found: bool) -> None:
+    host = PodmanHost({HOOK: PEERS, "/etc/containers/oci/hooks.d/x.json": PEERS, **texts}, "4.3.1")
+    one = Podman()
+    assert one.read(one.find(Wants(), host)).hooks == ((HOOK,) if found else ())
+
+
+def test_a_list_that_appends_keeps_what_earlier_files_have() -> None:
+    files = {
+        ETC: '[engine]\nhooks_dir = ["/opt/a"]\ncdi_spec_dirs = ["/opt/cdi"]\n',
+        "/etc/containers/containers.conf.d/50.conf": (
+            '[engine]\nhooks_dir = ["/opt/b", {append = true}]\n'
+            'cdi_spec_dirs = [{append = true}, "/x"]\n'
+        ),
+        "/opt/a/nvidia.json": PEERS,
+        "/opt/b/nvidia.json": PEERS,
+    }
+    new = configured(PodmanHost(files, "5.2.3"), Wants(cdi=True))
+    assert Podman().read(new).hooks == ("/opt/a/nvidia.json", "/opt/b/nvidia.json")
+    assert document(new.data(OWN))["engine"]["cdi_spec_dirs"] == [
+        "/opt/cdi",
+        "/x",
+        "/etc/cdi",
+        "/var/run/cdi",
+    ]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpubind.errors import UsageError
 from gpubind_ctl.engine import block, engine, tomltext
 from gpubind_ctl.engine.containerd import change, dump, found, model, proof, runtime, search
 from gpubind_ctl.engine.engine import Service, Setting
@@ -35,10 +34,7 @@ class Containerd:
 
     def find(self, wants: Wants, host: Host) -> Target:
         """Give the files containerd loads, by the kind of installation."""
-        for path, what in ((wants.drop_in or "/", "drop-in"), (wants.path, "NVIDIA runtime path")):
-            if not path.startswith("/"):
-                message = f"the {what} {path!r} is not an absolute path"
-                raise UsageError(message, identifier="USE-PATH", hint="give the whole path")
+        engine.check_absolute(wants)
         return search.find(wants, host, self.service)
 
     def notes(self, target: Target, wants: Wants) -> tuple[str, ...]:
