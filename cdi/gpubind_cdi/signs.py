@@ -64,22 +64,36 @@ def settled(
     """
     before: Signs = {}
     for _ in range(LOOKS):
-        began = clock()
-        known = (jit.text(system.outer(drivers.KERNEL_FILE)), jit.names(system.outer(GPUS)))
-        generated = look()
-        signs = taken(generated, root, nodes, system, more)
-        rests = signs == before or not _moved(signs, began)
-        if rests and known == (
-            signs["texts"][system.outer(drivers.KERNEL_FILE)],
-            signs["names"][system.outer(GPUS)],
-        ):
-            return generated, signs
-        before = signs
+        generated, before, rests = watched(look, root, nodes, system, more, clock, before)
+        if rests:
+            return generated, before
     raise ToolkitError(
         f"the driver in {root.path} changed each of {LOOKS} times it was looked at",
         identifier="DRV-CHANGING",
         hint="wait until it is installed or its GPUs are set up, then start again",
     )
+
+
+def watched(
+    look: Callable[[], Generated],
+    root: Root,
+    nodes: Root,
+    system: Root,
+    more: Iterable[str] = (),
+    clock: Callable[[], int] = time.time_ns,
+    before: Signs | None = None,
+) -> tuple[Generated, Signs, bool]:
+    """Give what one `look` generates, its signs, and whether those held all the while.
+
+    `before` are the signs of an earlier look, the rest is as for `settled`.
+    """
+    began = clock()
+    version, gpus = system.outer(drivers.KERNEL_FILE), system.outer(GPUS)
+    known = (jit.text(version), jit.names(gpus))
+    generated = look()
+    signs = taken(generated, root, nodes, system, more)
+    same = known == (signs["texts"][version], signs["names"][gpus])
+    return generated, signs, same and (signs == before or not _moved(signs, began))
 
 
 def taken(

@@ -4,21 +4,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gpubind_cdi import features, generate, namer, names, version
+from gpubind_cdi import features, generate, namer, names, signs, version
 from gpubind_cdi.modes import table
 from gpubind_cdi.modes.mode import Options
 
 from gpubind.errors import ToolkitError, UsageError
-from gpubind.root import Root
-from gpubind_ctl import engine_versions, sources
+from gpubind_ctl import engine_versions, roots, sources
 from gpubind_ctl.simulate import note
 
 if TYPE_CHECKING:
     from gpubind_cdi.generate import Generated
     from gpubind_cdi.gpu import GpuSource
+    from gpubind_cdi.signs import Signs
+
+    from gpubind.root import Root
 
 NO_GPU = "DRV-NO-GPU"
 
@@ -26,33 +28,53 @@ COHERENCE = {True: "coherent", False: "noncoherent"}
 """What a spec of one kind of GPU is called: in its class and in its file's name."""
 
 
-def looks(wanted: Options, driver_root: str, dev_root: str) -> dict[str, Generated]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What was generated, by the kind of GPU: empty for the spec of all.
+
+    `signs` are those of the spec of all, None where something changed during the look.
+    """
+
+    found: dict[str, Generated]
+    signs: Signs | None
+
+
+def looks(wanted: Options, driver_root: str, dev_root: str) -> Looked:
     """Generate from the two roots; where it is wanted also a spec of each kind of GPU there is.
 
-    The key is the kind of GPU, empty for the spec of all. Errors as for `generate.generate`,
-    OSError where there is no such root.
+    Errors as for `generate.generate`, OSError where there is no such root.
     """
-    with Root(driver_root) as root, Root(dev_root) as nodes:
+    with roots.opened(driver_root, dev_root) as opened:
+        places = (opened.driver, opened.nodes, opened.system)
         now = table.asks_gpus(wanted.mode)
-        gpus = sources.of(root, wanted.library_search_paths, nodes, now=now)
-        found = {"": _look(wanted, gpus, root, nodes)}
-        several = wanted.by_coherence and found[""].mode == "nvml"
-        kinds = {gpu.coherent for gpu in gpus.gpus()} if several else set()
-        for coherent in sorted(kinds):
-            kind = COHERENCE[coherent]
-            group = f"{found[''].spec.device_class}.{kind}"
+        gpus = sources.of(opened.driver, wanted.library_search_paths, opened.nodes, now=now)
+        every, taken, rests = signs.watched(
+            lambda: _look(wanted, gpus, *places), *places, more=wanted.csv_files
+        )
+        several = wanted.by_coherence and every.mode == "nvml"
+        found = {"": every, **(_kinds(wanted, gpus, places, every) if several else {})}
+    return Looked(found=found, signs=taken if rests else None)
+
+
+def _kinds(
+    wanted: Options, gpus: GpuSource, places: tuple[Root, Root, Root], every: Generated
+) -> dict[str, Generated]:
+    found = {}
+    for coherent in sorted({gpu.coherent for gpu in gpus.gpus()}):
+        kind = COHERENCE[coherent]
+        group = f"{every.spec.device_class}.{kind}"
+        try:
             one = replace(wanted, coherent=coherent, device_class=group)
-            try:
-                found[kind] = _look(one, gpus, root, nodes)
-            except ToolkitError as error:
-                if error.identifier != NO_GPU:  # those left out are named already
-                    raise
+            found[kind] = _look(one, gpus, *places)
+        except ToolkitError as error:
+            if error.identifier != NO_GPU:  # those left out are named already
+                raise
     return found
 
 
-def _look(wanted: Options, gpus: GpuSource, root: Root, nodes: Root) -> Generated:
+def _look(wanted: Options, gpus: GpuSource, root: Root, nodes: Root, system: Root) -> Generated:
     try:
-        return generate.generate(wanted, gpus, root, nodes)
+        return generate.generate(wanted, gpus, root, nodes, system)
     except ToolkitError as error:
         said = note.read(root)
         if not said or error.identifier != NO_GPU:

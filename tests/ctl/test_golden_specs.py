@@ -37,7 +37,7 @@ def test_a_machines_spec_is_the_golden_one(tmp_path: Path, name: str, mode: str)
     wanted = Options(
         mode=mode, hook_path="/usr/bin/gpubind-cdi-hook", device_name_strategies=("index",)
     )
-    generated = generation.looks(wanted, places.driver, places.dev)[""]
+    generated = generation.looks(wanted, places.driver, places.dev).found[""]
     text = files.text(generated).decode().replace(root, "/driver-root")
     text = text.replace(f"major: {kernel.GPU_MAJOR_ELSE}\n", f"major: {kernel.GPU_MAJOR}\n")
     file = os.path.join(GOLDEN, f"{name}.yaml" if mode == "auto" else f"{name}-{mode}.yaml")

@@ -14,7 +14,7 @@ from gpubind_cdi import document
 from refresh_hosts import Host
 from simulated_nodes import node
 
-from gpubind_ctl.refresh import once, owned, presence
+from gpubind_ctl.refresh import made, once, owned, presence
 from gpubind_ctl.simulate import profile
 
 if TYPE_CHECKING:
@@ -82,11 +82,11 @@ CHANGES: dict[str, Callable[[Host], object]] = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_a_spec_was_made_of_makes_it_stale(host: Host, name: str) -> None:
     host.refresh()
-    made = owned.look(host.job).made
-    assert made is not None
-    assert once._holds(host.job, made)
+    known = owned.look(host.job).made
+    assert known is not None
+    assert made.holds(host.job, known)
     CHANGES[name](host)
-    assert not once._holds(host.job, made)
+    assert not made.holds(host.job, known)
 
 
 def test_other_options_write_another_spec(host: Host) -> None:
@@ -227,8 +227,10 @@ def test_a_spec_of_generate_with_the_same_options_is_ours_and_holds(host: Host) 
     words = (f"--driver-root={host.root}", f"--output={host.output}")
     state = f"--state-dir={host.place}/state"
     assert gpubind("cdi", "generate", *words, state).status == 0
-    before = host.times()
-    assert (gpubind("cdi", "refresh", *words, state).err, host.times()) == ("", before)
+    (sidecar,) = (host.place / "state/sidecars").iterdir()
+    before = (host.times(), sidecar.stat().st_mtime_ns)
+    assert gpubind("cdi", "refresh", *words, state).err == ""
+    assert (host.times(), sidecar.stat().st_mtime_ns) == before  # nor was the driver asked
 
 
 @pytest.mark.parametrize("output", ["-", ""])

@@ -14,12 +14,16 @@ from gpubind import paths
 from gpubind.errors import ToolkitError
 from gpubind_ctl import generation, options, roots
 from gpubind_ctl.answer import Answer
+from gpubind_ctl.refresh import job as jobs
+from gpubind_ctl.refresh import made, owned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gpubind_cdi.generate import Generated
     from gpubind_cdi.modes.mode import Options
+
+    from gpubind_ctl.refresh.job import Job
 
 _ENV = "NVIDIA_CTK_CDI_GENERATE_"
 
@@ -194,8 +198,8 @@ def command(
     file = "" if output in (None, "-") else output or ""
     files.place(file or "-", form or "")
     places = roots.of(driver_root, dev_root)
-    found = generation.looks(wanted, places.driver, places.dev)
-    generated = found[""]
+    looked = generation.looks(wanted, places.driver, places.dev)
+    found, generated = looked.found, looked.found[""]
     if strict:
         _check_complete(generated)
     chosen_why = "; ".join((*places.notes, *_chosen(generated, wanted)))
@@ -205,19 +209,21 @@ def command(
         texts = [files.text(one, form or "yaml").decode() for one in found.values()]
         said = (chosen_why,) if chosen_why else ()
         return Answer(text="".join(texts), notes=(*said, *notes), status=status)
-    first, *more = _saved(found, file, form or "", state_dir, wanted)
+    job = jobs.of(wanted, driver_root, dev_root, file, form, state_dir, strict=strict)
+    if looked.signs is not None:
+        found[""] = made.told(generated, job, looked.signs)
+    first, *more = _saved(found, file, job, wanted)
     summary = "; ".join(filter(None, (first, chosen_why)))
     return Answer(notes=(summary, *more, *notes), status=status)
 
 
-def _saved(
-    found: Mapping[str, Generated], file: str, form: str, state: str, wanted: Options
-) -> Iterator[str]:
+def _saved(found: Mapping[str, Generated], file: str, job: Job, wanted: Options) -> Iterator[str]:
     """Save the spec, and beside it those of one kind of GPU; say so of each."""
-    path, ending = os.path.splitext(files.place(file, form)[0])
+    path, ending = os.path.splitext(files.place(file, job.form)[0])
     for kind, one in found.items():
         beside = f"{path}.{kind}{ending}" if kind else file
-        yield _done(files.save(one, beside, form=form, state=state).spec, one, wanted)
+        yield _done(files.save(one, beside, form=job.form, state=job.state).spec, one, wanted)
+    owned.sign(job, owned.look(job).digest)
 
 
 def _check_complete(generated: Generated) -> None:

@@ -3,25 +3,23 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
-from gpubind_cdi import files
 
-from gpubind import paths
 from gpubind.errors import UsageError
 from gpubind_ctl import generation
 from gpubind_ctl.answer import Answer
 from gpubind_ctl.commands import cdi_generate
 from gpubind_ctl.refresh import job as jobs
 from gpubind_ctl.refresh import record, waiting, watch
-from gpubind_ctl.refresh.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gpubind_cdi.modes.mode import Options
+
+    from gpubind_ctl.refresh.job import Job
 
 _OTHER = ("output", "explain_missing")  # options of generate that mean nothing here, or another
 
@@ -102,17 +100,8 @@ def _job(
     generation.check(ldconfig_path, chosen["hook_path"])
     if output in ("", "-"):
         raise UsageError("no file to keep true", identifier="USE-OUTPUT", hint="see --output")
-    file, form = files.place(os.path.abspath(output), form or "")
-    return Job(
-        options=_options(**chosen),
-        driver_root=os.path.abspath(driver_root),
-        dev_root=dev_root and os.path.abspath(dev_root),
-        output=file,
-        form=form,
-        state=state_dir,
-        lasting=paths.LASTING if state_dir == paths.STATE else state_dir,
-        strict=strict,
-    )
+    options = _options(**chosen)
+    return jobs.of(options, driver_root, dev_root, output, form, state_dir, strict=strict)
 
 
 def _options(**chosen: Any) -> Options:

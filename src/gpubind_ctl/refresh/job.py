@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gpubind_cdi import files
+
+from gpubind import paths
 from gpubind_ctl import sources
 
 if TYPE_CHECKING:
@@ -43,6 +47,30 @@ class Job:
         roots = {"driver_root": self.driver_root, "dev_root": self.dev_root, "form": self.form}
         plain = {name: _plain(value) for name, value in asked.items()}
         return {**plain, **roots}
+
+
+def of(
+    options: Options,
+    driver_root: str,
+    dev_root: str | None,
+    output: str,
+    form: str | None,
+    state: str,
+    *,
+    strict: bool,
+) -> Job:
+    """Give the job for an operator's words. Raises UsageError where `files.place` does."""
+    file, form = files.place(os.path.abspath(output), form or "")
+    return Job(
+        options=options,
+        driver_root=os.path.abspath(driver_root),
+        dev_root=dev_root and os.path.abspath(dev_root),
+        output=file,
+        form=form,
+        state=state,
+        lasting=paths.LASTING if state == paths.STATE else state,
+        strict=strict,
+    )
 
 
 def _plain(value: Any) -> Any:

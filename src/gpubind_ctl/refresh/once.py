@@ -7,16 +7,15 @@ are ever replaced or removed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpubind_cdi import files, generate, sidecar, signs
 from gpubind_cdi.modes import table
 
-from gpubind import VERSION
 from gpubind.errors import PartialError, ToolkitError, line
 from gpubind_ctl import roots
-from gpubind_ctl.refresh import lock, owned, presence
+from gpubind_ctl.refresh import lock, made, owned, presence
 
 if TYPE_CHECKING:
     from gpubind_cdi.generate import Generated
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 WRITTEN, CURRENT, KEPT = "written", "current", "kept"
 WITHDRAWN, NONE, REFUSED = "withdrawn", "none", "refused"
-MADE = f"gpubind {VERSION}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,19 +64,13 @@ def _refreshed(job: Job, *, force: bool) -> Outcome:
     absent = presence.gone(job)
     if absent:
         return _withdrawn(job, known, absent)
-    if known.made is not None and not force and _holds(job, known.made):
+    if known.made is not None and not force and made.holds(job, known.made):
         return Outcome(state=CURRENT)
     try:
         generated, taken = _look(job)
     except ToolkitError as error:
         return _kept(job, known, error)
     return _written(job, known, generated, taken)
-
-
-def _holds(job: Job, made: dict[str, object]) -> bool:
-    """Tell whether a spec made so would be made alike now; one that lacks something never is."""
-    same = made["by"] == MADE and made["asked"] == job.asked() and not made["missing"]
-    return same and not signs.difference(made["signs"])  # type: ignore[arg-type] # we wrote it
 
 
 def _look(job: Job) -> tuple[Generated, Signs]:
@@ -107,10 +99,8 @@ def _written(job: Job, known: Owned, generated: Generated, taken: Signs) -> Outc
     if known.there and not known.ours and known.digest != sidecar.digest(data):
         raise owned.foreign(job)
     lost = tuple(map(str, generated.missing))
-    made = {"by": MADE, "asked": job.asked(), "signs": taken, "missing": list(lost)}
-    facts = {**generated.sidecar, "made": made}
     notes = tuple(f"missing: {one}" for one in lost)
-    told = replace(generated, sidecar=facts)
+    told = made.told(generated, job, taken)
     try:
         saved = files.save(told, job.output, form=job.form, state=job.state)
     except PartialError as error:

@@ -64,13 +64,13 @@ def ties(job: Job) -> list[str]:
 def sign(job: Job, digest: str) -> None:
     """Leave a receipt for the job's file with this hash, unless the file itself vanishes at boot.
 
-    Where that is not allowed there is none: after a boot the file is not ours any more then.
+    Where that can't be done there is none: after a boot the file is not ours any more then.
     """
     folder = os.path.dirname(job.output)
     if job.lasting == job.state or os.path.realpath(folder).startswith(VANISHING):
         return
     tie = {"spec": job.output, "sha256": digest}
-    with contextlib.suppress(PermissionError):
+    with contextlib.suppress(OSError):
         files.put(receipt(job), document.dump(tie, "json"))
 
 
