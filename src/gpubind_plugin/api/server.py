@@ -12,7 +12,7 @@ from gpubind.errors import ToolkitError
 from gpubind_plugin.api import messages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 SERVICE = f"{messages.PACKAGE}.DevicePlugin"
 GRACE_S = 1.0  # calls under way get so long when the server stops
@@ -22,16 +22,16 @@ OPTIONS = (("grpc.so_reuseport", 0),)
 class DevicePlugin(Protocol):
     """Whoever answers for one resource. A ToolkitError becomes the call's error."""
 
-    def options(self) -> Any:
-        """Give DevicePluginOptions."""
+    def options(self, request: Any) -> Any:
+        """Give the DevicePluginOptions for an Empty."""
 
     def watch(self) -> AsyncIterator[bytes]:
         """Give each list of devices, a ListAndWatchResponse as bytes; without end."""
 
-    async def preferred(self, request: Any) -> Any:
+    def preferred(self, request: Any) -> Any:
         """Give the PreferredAllocationResponse for a PreferredAllocationRequest."""
 
-    async def allocate(self, request: Any) -> Any:
+    def allocate(self, request: Any) -> Any:
         """Give the AllocateResponse for an AllocateRequest."""
 
     def pre_start(self, request: Any) -> Any:
@@ -55,40 +55,34 @@ async def serve(plugin: DevicePlugin, path: str) -> grpc.aio.Server:
 def _handler(plugin: DevicePlugin) -> Any:
     """Give the five methods as grpc wants them."""
 
-    async def options(request: Any, context: Any) -> Any:
-        del request, context
-        return plugin.options()
-
     async def watch(request: Any, context: Any) -> AsyncIterator[bytes]:
         del request, context
         async for devices in plugin.watch():
             yield devices
 
-    async def preferred(request: Any, context: Any) -> Any:
-        return await _answered(plugin.preferred(request), context)
-
-    async def allocate(request: Any, context: Any) -> Any:
-        return await _answered(plugin.allocate(request), context)
-
-    async def pre_start(request: Any, context: Any) -> Any:
-        del context
-        return plugin.pre_start(request)
-
     table = {
-        "GetDevicePluginOptions": _unary(options, "Empty"),
+        "GetDevicePluginOptions": _unary(plugin.options, "Empty"),
         "ListAndWatch": grpc.unary_stream_rpc_method_handler(
             watch, request_deserializer=messages.Empty.FromString
         ),
-        "GetPreferredAllocation": _unary(preferred, "PreferredAllocationRequest"),
-        "Allocate": _unary(allocate, "AllocateRequest"),
-        "PreStartContainer": _unary(pre_start, "PreStartContainerRequest"),
+        "GetPreferredAllocation": _unary(plugin.preferred, "PreferredAllocationRequest"),
+        "Allocate": _unary(plugin.allocate, "AllocateRequest"),
+        "PreStartContainer": _unary(plugin.pre_start, "PreStartContainerRequest"),
     }
     return grpc.method_handlers_generic_handler(SERVICE, table)
 
 
-def _unary(method: Any, request: str) -> Any:
+def _unary(method: Callable[[Any], Any], request: str) -> Any:
+    """Give a method that answers, or ends the call as the field's plugin does: UNKNOWN and why."""
+
+    async def answer(message: Any, context: Any) -> Any:
+        try:
+            return method(message)
+        except ToolkitError as error:
+            await context.abort(grpc.StatusCode.UNKNOWN, error.message)
+
     return grpc.unary_unary_rpc_method_handler(
-        method,
+        answer,
         request_deserializer=messages.CLASSES[request].FromString,
         response_serializer=_bytes,
     )
@@ -97,11 +91,3 @@ def _unary(method: Any, request: str) -> Any:
 def _bytes(message: Any) -> bytes:
     data: bytes = message.SerializeToString()
     return data
-
-
-async def _answered(answer: Any, context: Any) -> Any:
-    """Give an answer, or end the call as the field's plugin does: UNKNOWN and the message."""
-    try:
-        return await answer
-    except ToolkitError as error:
-        await context.abort(grpc.StatusCode.UNKNOWN, error.message)
