@@ -124,7 +124,7 @@ ROWS = (
     _row(
         "shared_devices_allocation_strict",
         "flags.plugin.sharedDevicesAllocationStrict",
-        "Prefer none rather than others.",
+        "Refuse what the policy can only nearly do.",
         TRUTH,
     ),
     _row("imex_channel_ids", "imex.channelIDs", "The IMEX channels: none, or 0.", NUMBERS),

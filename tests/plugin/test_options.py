@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import checkout
 import click
 import hypothesis
 import pytest
@@ -275,3 +276,24 @@ def test_no_variable_makes_more_than_a_refusal(said: dict[str, str]) -> None:
         assert error.identifier == "K8S-OPTION"  # noqa: PT017 - either is fine
     else:
         assert isinstance(found.config, Config)
+
+
+def test_the_page_lists_each_option_with_all_its_names() -> None:
+    page = checkout.text(checkout.ROOT, "docs/device-plugin.md")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `--")]
+    shown = {row[0].strip("| "): row for row in rows if len(row) == 4}
+    for row in options.ROWS:
+        _, env, key, _ = shown.pop(", ".join(f"`{flag}`" for flag in row.flags))
+        assert env == ", ".join(f"`{name}`" for name in row.env)
+        assert key == (f"`{row.key}`" if row.key else "-")
+    assert shown == {}
+
+
+def test_the_page_s_file_is_one(tmp_path: Path) -> None:
+    page = checkout.text(checkout.ROOT, "docs/device-plugin.md")
+    shown = page.partition("\n    version: v1\n")
+    text = f"{shown[1]}{shown[2]}".partition("\n\n")[0]
+    found = loaded(CONFIG_FILE=written(tmp_path, text))
+    assert found.warnings == ()
+    assert len(found.config.resources.gpus) == 3
+    assert len(found.config.sharing.time_slicing.resources) == 2
