@@ -48,8 +48,8 @@ class Gpu:
     (`0000:07:00.0`), empty for one that is on no bus, `architecture` the compute capability
     (`9.0`), `coherent` whether it shares the CPU's page tables, `memory` its bytes, 0
     where unknown. `clique` are the GPUs it shares NVLink memory with, over all machines, as the
-    fabric's UUID and number: `UUID.1`; empty for one in no fabric. `recovery` is what the driver asks
-    for so that the GPU works again, such as `reset`; `none`, or empty where it does not say.
+    fabric's UUID and number: `UUID.1`; empty for one in no fabric. `recovery` is what the driver
+    asks for so that the GPU works again, such as `reset`; `none`, or empty where it says nothing.
     """
 
     index: int
