@@ -39,6 +39,17 @@ def _object(**readers: Reader[Any]) -> Reader[dict[str, Any]]:
     return read
 
 
+def made(value: Any) -> dict[str, Any]:
+    """Read how a spec was made: its `signs` by kind and host path, and what else is said of it.
+
+    Nothing is said where nobody noted it. Raises DocumentError for signs that are none.
+    """
+    known = _as_is(value or {})
+    kinds = under("signs", mapping, known.get("signs", {}))
+    known["signs"] = {kind: under(kind, _as_is, signs) for kind, signs in kinds.items()}
+    return known
+
+
 def _as_is(value: Any) -> dict[str, Any]:
     return dict(mapping(value))
 
@@ -87,7 +98,9 @@ class Sidecar:
     def parse(cls, data: bytes, name: str) -> Sidecar:
         """Give the sidecar in a file's bytes. Raises DocumentError."""
         try:
-            facts = _SIDECAR(document.load(data, name))
+            loaded = document.load(data, name)
+            facts = _SIDECAR(loaded)
+            facts["made"] = under("made", made, loaded.get("made"))
         except DocumentError as error:
             raise error.of(name) from None
         if facts["format"] != FORMAT:

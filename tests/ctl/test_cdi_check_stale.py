@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from typing import TYPE_CHECKING
 
+import pytest
 from cdi_checks import PATH, ROOT, check, found
 from command_line import gpubind
+from simulated_nodes import node
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +37,42 @@ def test_another_driver_than_the_described_one_is_found(tmp_path: Path) -> None:
     loaded.write_text(loaded.read_text().replace("535.183.01", "550.54.14"))
     (one,) = [line for line in check(file.parent).out.splitlines() if "CDI-STALE" in line]
     assert one.startswith(f"{file}: it describes driver 535.183.01, and 550.54.14 is running; ")
+
+
+CHANGES = {
+    "a library replaced": "usr/lib/x86_64-linux-gnu/libcuda.so.535.183.01",
+    "a file more among the libraries": "usr/lib/x86_64-linux-gnu/libnvidia-new.so.1",
+    "a node of another kind": "dev/nvidia-fs0",
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_of_what_a_spec_was_made_of_is_found(tmp_path: Path, what: str) -> None:
+    root = node("t4", tmp_path)
+    file = generated(root, tmp_path)
+    assert found(file.parent) == []
+    (root / CHANGES[what]).touch()
+    (one,) = check(file.parent).out.splitlines()
+    assert one.startswith(f"{file}: {root}/")
+    assert one.endswith(
+        " has changed since it was made; run 'gpubind cdi refresh', or 'gpubind cdi generate' "
+        "again [CDI-STALE]"
+    )
+
+
+@pytest.mark.parametrize("made", ["5", '{"signs": [1]}', '{"signs": {"names": 3}}'])
+def test_damaged_signs_are_a_finding_and_make_a_refresh_look(
+    t4: Path, tmp_path: Path, made: str
+) -> None:
+    file = generated(t4, tmp_path)
+    (sidecar,) = (tmp_path / "state/sidecars").iterdir()
+    facts = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(facts | {"made": json.loads(made)}))
+    assert found(file.parent) == [("CDI-STALE", sidecar.name, "")]
+    words = ("--driver-root", t4, "--output", file, "--state-dir", tmp_path / "state")
+    done = gpubind("cdi", "refresh", *words, "--nvidia-cdi-hook-path", "/bin/sh", env=PATH)
+    assert (done.status, done.err) == (0, "")
+    assert found(file.parent) == []
 
 
 def test_a_spec_changed_by_hand_is_found(t4: Path, tmp_path: Path) -> None:

@@ -4,24 +4,24 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpubind_cdi import driver as drivers
-from gpubind_cdi import sidecar, sources, version
+from gpubind_cdi import sidecar, signs, sources, version
 
 from gpubind.errors import DocumentError
 from gpubind.root import Root
 from gpubind_ctl.check.finding import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from gpubind_cdi.model import Spec
 
     from gpubind_ctl.check.folders import Entry
     from gpubind_ctl.engine_versions import Engine
 
-AGAIN = "run 'gpubind cdi generate' again"
+AGAIN = "run 'gpubind cdi refresh', or 'gpubind cdi generate' again"
 
 
 def old_engines(entry: Entry, spec: Spec, engines: Iterable[Engine]) -> Iterator[Finding]:
@@ -42,14 +42,17 @@ def is_newer(spec: Spec, engine: Engine) -> bool:
     return bool(engine.reads) and version.order(spec.cdi_version) > version.order(engine.reads)
 
 
-def stale(folder: str, owners: Collection[int]) -> Iterator[Finding]:
-    """Give what is wrong with the sidecars in `folder`."""
+def stale(folder: str, owners: Collection[int], known_of: Collection[str]) -> Iterator[Finding]:
+    """Give what is wrong with the sidecars in `folder`, and the specs they tell of as outdated.
+
+    Of the specs `known_of` it is told already what they name that has gone.
+    """
     for path in _files(folder):
-        found = sources.read(path, owners)
-        if found.stamp is None:
+        beside = sources.read(path, owners)
+        if beside.stamp is None:
             continue
         try:
-            known = _parsed(found)
+            known = _parsed(beside)
         except DocumentError as error:
             yield _stale(path, f"this sidecar is ignored: {error.message}")
             continue
@@ -59,7 +62,7 @@ def stale(folder: str, owners: Collection[int]) -> Iterator[Finding]:
         elif not known.fits(spec.path, sidecar.digest(spec.data)):
             yield _stale(spec.path, f"it was changed since its sidecar {path} was written")
         else:
-            yield from _other_driver(spec.path, known.facts["driver"])
+            yield from _outdated(spec.path, known.facts, known_of)
 
 
 def _parsed(found: sources.Source) -> sidecar.Sidecar:
@@ -68,12 +71,17 @@ def _parsed(found: sources.Source) -> sidecar.Sidecar:
     return sidecar.Sidecar.parse(found.data, found.path)
 
 
-def _other_driver(spec: str, known: dict[str, str]) -> Iterator[Finding]:
-    """Say where the kernel's driver is not the one that a spec describes."""
+def _outdated(spec: str, facts: Mapping[str, Any], known_of: Collection[str]) -> Iterator[Finding]:
+    """Say where the kernel's driver, or a sign of what a spec was made of, is another now."""
+    known = facts["driver"]
     written = known.get("version", "")
     running = _running(known.get("root", "/"))
     if written and running and written != running:
         yield _stale(spec, f"it describes driver {written}, and {running} is running")
+        return
+    changed = signs.difference(facts["made"]["signs"])
+    if changed and spec not in known_of:
+        yield _stale(spec, f"{changed} has changed since it was made")
 
 
 def _running(place: str) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Faults = Iterator[tuple[str, str, str]]  # identifier, message, hint
 
 AGAIN = "run 'gpubind cdi generate' again, or mend the host"
+GONE = ("CDI-HOST-PATH", "CDI-NODE")
+"""What is told of a path by name."""
 INSIDE = "startContainer"  # such a hook's program is the container's
 TYPES = {"b": stat.S_ISBLK, "c": stat.S_ISCHR, "u": stat.S_ISCHR, "p": stat.S_ISFIFO}
 OTHERS = stat.S_IWGRP | stat.S_IWOTH

@@ -37,7 +37,10 @@ def command(
     """
     known, _ = settings.read(config_file)
     survey = folders.survey(spec_dir or known.texts(config.SPEC_DIRS))
-    found = gathered(_findings(survey, f"{state_dir}/{files.SIDECARS}"))
+    found = [*_findings(survey)]
+    gone = {one.file for one in found if one.identifier in host.GONE}
+    found += beside.stale(f"{state_dir}/{files.SIDECARS}", sources.default_owners(), gone)
+    found = gathered(found)
     status = 1 if found else 0
     counts = {"specs": len(survey.specs), "devices": len(survey.givers())}
     if as_json:
@@ -49,7 +52,7 @@ def command(
     return Answer(text="".join(f"{one}\n" for one in found), status=status)
 
 
-def _findings(survey: Survey, sidecars: str) -> Iterator[Finding]:
+def _findings(survey: Survey) -> Iterator[Finding]:
     owners = sources.default_owners()
     yield from folders.findings(survey)
     yield from folders.clashes(survey)
@@ -65,4 +68,3 @@ def _findings(survey: Survey, sidecars: str) -> Iterator[Finding]:
                 )
             yield from host.findings(entry.path, spec, root, survey.folders, owners)
             yield from beside.old_engines(entry, spec, engines)
-    yield from beside.stale(sidecars, owners)

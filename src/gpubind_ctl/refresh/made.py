@@ -30,5 +30,5 @@ def told(generated: Generated, job: Job, taken: Signs) -> Generated:
 
 def holds(job: Job, made: Mapping[str, Any]) -> bool:
     """Tell whether a spec made so would be made alike now; one that lacks something never is."""
-    same = made["by"] == BY and made["asked"] == job.asked() and not made["missing"]
-    return same and not signs.difference(made["signs"])
+    by, asked, lost = (made.get(name) for name in ("by", "asked", "missing"))
+    return by == BY and asked == job.asked() and lost == [] and not signs.difference(made["signs"])

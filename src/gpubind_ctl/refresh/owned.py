@@ -51,7 +51,7 @@ def look(job: Job) -> Owned:
     for file in ties(job):
         tied = _tied(file, digest)
         if tied is not None:
-            return Owned(there=True, ours=True, digest=digest, made=tied.get("made"))
+            return Owned(there=True, ours=True, digest=digest, made=_made(tied))
     return Owned(there=True, digest=digest)
 
 
@@ -95,6 +95,13 @@ def _tied(file: str, digest: str) -> dict[str, Any] | None:
     except (OSError, DocumentError):
         return None
     return known if isinstance(known, dict) and known.get("sha256") == digest else None
+
+
+def _made(tied: dict[str, Any]) -> dict[str, Any] | None:
+    try:
+        return sidecar.made(tied.get("made")) or None
+    except DocumentError:
+        return None
 
 
 def _read(file: str) -> bytes:
