@@ -54,6 +54,7 @@ _OTHER = ("output", "explain_missing")  # options of generate that mean nothing 
 @click.option(
     "--gpu-events",
     is_flag=True,
+    envvar="GPUBIND_GPU_EVENTS",
     help="With --watch: also hear what NVML tells. Then nobody can unload the kernel module or "
     "switch MIG on, as the GPUs are in use.",
 )
