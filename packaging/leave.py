@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BIN = "/usr/bin"
+PYTHON = f"{BIN}/python3"
 CONFIGURED = {
     "docker": ("/etc/docker/daemon.json",),
     "containerd": ("/etc/containerd/config.toml", "/etc/containerd/conf.d/*.toml"),
@@ -57,7 +58,12 @@ def text_of(path: str) -> str:
 
 
 def started_by(words: list[str], names: re.Pattern[str]) -> bool:
-    """Tell whether a command line names one of the programs by its place, also behind a `=`."""
+    """Tell whether a command line names one of the programs by its place, also behind a `=`.
+
+    A start that is under way is none: it is the program, and has it in hand.
+    """
+    if words[0].startswith(PYTHON):
+        return False
     last = [word.rpartition("=")[2] for word in words[1:]]
     return any(word.startswith(f"{BIN}/") and names.fullmatch(word) for word in last)
 

@@ -8,7 +8,6 @@ leaving() {
 }
 left() {
     rm -rf /usr/lib/gpubind /run/gpubind
-    rmdir --ignore-fail-on-non-empty /run/cdi 2>/dev/null || true
 }
 forgotten() {
     rm -rf /var/lib/gpubind

@@ -15,13 +15,25 @@ import checkout
 from system import debian
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from system.place import Place
 
 PACKAGES = (
     *("python3", "python3-click", "python3-yaml", "python3-jsonschema", "python3-tomlkit"),
     *("python3-grpcio", "python3-protobuf", "python3-prometheus-client"),
     *("runc", "mount", "util-linux"),
 )
+OWN = (
+    "/run/layers",
+    "/run/runc-tests",
+    "/var/lib/dpkg",
+    "/var/log",
+    "/var/cache",
+    "/proc",
+    "/sys",
+    "/dev",
+)
+LEFT_OUT = ("(", *" -o ".join(f"-path {path}" for path in OWN).split(), ")", "-prune", "-o")
+PRINTED = r"%p\t%y %m %U %G %l %{size}\n".replace("%{size}", "%s %T@")
 NAMES = ("gpubind-runtime", "gpubind", "gpubind-kubernetes", "gpubind-nvidia-compat")
 
 
@@ -41,13 +53,21 @@ def root(release: str) -> str:
     return debian.cached(f"packaged-{release}", repr((lines, PACKAGES)), build)
 
 
-def built(folder: str, version: str = "", only: str = "deb") -> Mapping[str, str]:
-    """Build the packages of a form into a folder; gives their files by name."""
+def built(folder: str, version: str = "", only: str = "deb") -> list[str]:
+    """Build the packages of a form into a folder; gives their files in the order of NAMES."""
     program = os.path.join(checkout.ROOT, "packaging/package.py")
     words = ["--output", folder, "--only", only, *(["--version", version] if version else [])]
     done = subprocess.run(
         [sys.executable, program, *words], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    paths = done.stdout.split()
-    return {os.path.basename(path).replace("-0", "_0").split("_")[0]: path for path in paths}
+    return done.stdout.split()
+
+
+def files(place: Place) -> dict[str, str]:
+    """Give every file of a place's root and its /run by name, and what tells its content.
+
+    What dpkg and its helpers write for themselves is left out.
+    """
+    told = place.run("find", "/", "/run", "-xdev", *LEFT_OUT, "-printf", PRINTED).stdout
+    return dict(line.split("\t", 1) for line in told.splitlines())
