@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 USR = "/usr"
 START = ("src/gpubind", "hooks/gpubind_hooks")
-TOOLS = ("src/gpubind_ctl", "cdi/gpubind_cdi")
+TOOLS = ("src/gpubind_ctl", "src/gpubind_plugin", "cdi/gpubind_cdi")
 LAUNCHERS = ("hooks/bin", "packaging/bin")
 PLACES = re.compile(r'"(/usr/(?:bin|lib)/gpubind|/(?:etc|run|var/lib)/gpubind)(?=["/-])')
 PEER = re.compile(r'(?<=^PEER_CONFIG = )".+"$', re.MULTILINE)
@@ -88,7 +88,8 @@ def copy_tools(folder: str) -> None:
     os.mkdir(about)
     with open(f"{about}/METADATA", "w", encoding="utf-8") as text:
         text.write(f"Metadata-Version: 2.1\nName: gpubind\nVersion: {project['version']}\n")
-    for distribution in needed(project["dependencies"]):
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["kubernetes"]]
+    for distribution in needed(wanted):
         for path in distribution.files or ():
             if path.parts[0] == ".." or "__pycache__" in path.parts:
                 continue

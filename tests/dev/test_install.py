@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-LAUNCHERS = {"gpubind", "gpubind-cdi-hook", "gpubind-runtime"}
+LAUNCHERS = {"gpubind", "gpubind-cdi-hook", "gpubind-device-plugin", "gpubind-runtime"}
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
@@ -31,10 +31,22 @@ def test_every_launcher_runs_from_the_prefix(tmp_path: Path) -> None:
     install.install(os.fspath(tmp_path))
     assert set(os.listdir(tmp_path / "bin")) >= LAUNCHERS
     answers = [
-        run(os.fspath(tmp_path / "bin" / name), "--version") for name in sorted(LAUNCHERS)[:2]
+        run(os.fspath(tmp_path / "bin" / name), "--version") for name in sorted(LAUNCHERS)[:3]
     ]
-    assert [answer.returncode for answer in answers] == [0, 0]
+    assert [answer.returncode for answer in answers] == [0, 0, 0]
     assert "0.1.0" in answers[0].stdout
+    assert "0.1.0" in answers[2].stdout
+
+
+def test_the_device_plugin_has_what_it_speaks_to_the_kubelet_with(tmp_path: Path) -> None:
+    install.install(os.fspath(tmp_path))
+    lib = os.fspath(tmp_path / "lib/gpubind")
+    program = (
+        f"import sys; sys.path[:0] = [{lib!r}, {lib!r} + '/tools']; "
+        "from gpubind_plugin import keeper, metrics; print(metrics.__file__)"
+    )
+    answer = run("/usr/bin/python3", "-IS", "-c", program)
+    assert answer.stdout == f"{lib}/tools/gpubind_plugin/metrics.py\n", answer.stderr
 
 
 def test_every_command_of_the_tools_loads_what_it_needs_from_the_prefix(tmp_path: Path) -> None:
