@@ -86,7 +86,7 @@ def _memory(value: Any) -> tuple[tuple[str, int], ...]:
 def _pci(value: Any) -> str:
     said = fields.text(value)
     if "*" in said:
-        return said
+        return said.lower()
     try:
         return gpu.pci_address(said)
     except ValueError:

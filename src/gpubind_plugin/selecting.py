@@ -39,7 +39,7 @@ def fits(selector: Selector, gpu: Gpu, mig: Mig | None = None, *, profile: bool 
     memory = gpu.memory if mig is None else mig.memory
     return (
         matches(selector.pattern, name)
-        and matches(selector.pci.lower(), gpu.pci)
+        and matches(selector.pci, gpu.pci)
         and any(matches(selector.uuid.lower(), uuid.lower()) for uuid in uuids)
         and all(memory and COMPARISONS[sign](memory, size) for sign, size in selector.memory)
     )

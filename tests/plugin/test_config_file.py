@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 
+import checkout
 import hypothesis
 import pytest
 from hypothesis import strategies
@@ -210,7 +211,7 @@ def test_resources_have_names_by_model_address_uuid_and_memory() -> None:
         "  - {pci: '0000:0F:00.0', uuid: GPU-1*, memory: '>=40Gi, <80G', name: nvidia.com/b}\n"
         "  mig: [{pattern: 1g.10gb, name: small}]\n"
         "  include: [{memory: '>1Ki'}]\n"
-        "  exclude: [{pci: '0000:4*'}, {memory: '=7'}]\n"
+        "  exclude: [{pci: '0000:4F*'}, {memory: '=7'}]\n"
     ).resources
     memory = ((">=", 40 * GIB), ("<", 80 * 1000**3))
     assert found == Resources(
@@ -223,7 +224,7 @@ def test_resources_have_names_by_model_address_uuid_and_memory() -> None:
         ),
         mig=(Named(name="nvidia.com/small", selector=Selector(pattern="1g.10gb")),),
         include=(Selector(memory=((">", 1024),)),),
-        exclude=(Selector(pci="0000:4*"), Selector(memory=(("=", 7),))),
+        exclude=(Selector(pci="0000:4f*"), Selector(memory=(("=", 7),))),
     )
 
 
@@ -282,3 +283,12 @@ def test_no_document_makes_more_than_a_refusal(document: dict[str, object]) -> N
         read(json.dumps(document))
     except ToolkitError as error:
         assert error.identifier == "K8S-CONFIG"  # noqa: PT017 - either is fine
+
+
+def test_the_page_s_file_is_one() -> None:
+    page = checkout.text(checkout.ROOT, "docs/device-plugin.md")
+    _, first, rest = page.partition("\n    version: v1\n")
+    found = read(f"{first}{rest}".partition("\n\n")[0])
+    assert found.warnings == ()
+    assert len(found.resources.gpus) == 3
+    assert len(found.sharing.time_slicing.resources) == 2

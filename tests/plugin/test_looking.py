@@ -102,7 +102,12 @@ def test_the_host_s_names_go_with_ours(nodes: Path) -> None:
 
 def test_the_operator_s_driver_is_found_below_the_host_s_root(nodes: Path, tmp_path: Path) -> None:
     place = tmp_path / "run/nvidia/driver"
-    shutil.copytree(nodes / "t4", place, symlinks=True, ignore=shutil.ignore_patterns("dev", "nvidia-persistenced"))
+    shutil.copytree(
+        nodes / "t4",
+        place,
+        symlinks=True,
+        ignore=shutil.ignore_patterns("dev", "nvidia-persistenced"),
+    )
     found = looked(tmp_path).roots
     assert (found.driver, found.host_driver) == (str(place), "/run/nvidia/driver")
     assert (found.dev, found.host_dev) == ("/", "/")
@@ -112,6 +117,15 @@ def test_out_of_a_container_the_host_s_name_of_the_driver_does(nodes: Path) -> N
     node = f"{nodes}/t4"
     found = looking.roots(Config(driver_root=node, container_driver_root="/none"))
     assert (found.driver, found.host_driver) == (node, node)
+
+
+@pytest.mark.parametrize("name", ["wsl2", "orin", "t4"])
+def test_the_place_with_a_driver_of_any_kind_is_taken(
+    nodes: Path, tmp_path: Path, name: str
+) -> None:
+    node = f"{nodes}/{name}"
+    found = looking.roots(Config(driver_root=node, container_driver_root=str(tmp_path)))
+    assert found.driver == node
 
 
 def test_without_a_driver_the_look_says_so(tmp_path: Path) -> None:

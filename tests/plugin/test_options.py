@@ -176,6 +176,7 @@ def test_an_empty_variable_says_nothing_but_of_the_kubelet() -> None:
     assert (found.mig_strategy, found.kubelet_socket) == ("none", "")
     assert found.fail_on_init_error is True
     assert config("--kubelet-socket=").kubelet_socket == ""
+    assert config("--driver-root=").driver_root == "/"
 
 
 @pytest.mark.parametrize(
@@ -201,6 +202,7 @@ def test_an_empty_variable_says_nothing_but_of_the_kubelet() -> None:
         ("--gds-enabled=maybe", '--gds-enabled: "maybe" is neither true nor false'),
         ("--driver-root=here", "--driver-root: here is no absolute path"),
         ("--cdi-annotation-prefix=x", "--cdi-annotation-prefix: 'x' can't begin an annotation's"),
+        ("--cdi-annotation-prefix=a.io/sevenal", "--cdi-annotation-prefix: 'a.io/sevenal' can't"),
         ("--device-list-strategy=,", "--device-list-strategy: invalid --device-list-strategy"),
     ],
 )
@@ -287,13 +289,3 @@ def test_the_page_lists_each_option_with_all_its_names() -> None:
         assert env == ", ".join(f"`{name}`" for name in row.env)
         assert key == (f"`{row.key}`" if row.key else "-")
     assert shown == {}
-
-
-def test_the_page_s_file_is_one(tmp_path: Path) -> None:
-    page = checkout.text(checkout.ROOT, "docs/device-plugin.md")
-    shown = page.partition("\n    version: v1\n")
-    text = f"{shown[1]}{shown[2]}".partition("\n\n")[0]
-    found = loaded(CONFIG_FILE=written(tmp_path, text))
-    assert found.warnings == ()
-    assert len(found.config.resources.gpus) == 3
-    assert len(found.config.sharing.time_slicing.resources) == 2

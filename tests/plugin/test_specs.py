@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -160,6 +161,15 @@ def test_a_tegra_is_one_device_by_the_name_it_is_offered_under(
     said = config(simulated_nodes.node("orin", tmp_path), device_id_strategy=strategy)
     write(said, tmp_path)
     assert names(tmp_path) == [name]
+
+
+def test_a_spec_has_the_gpus_of_the_look_it_goes_with(tmp_path: Path) -> None:
+    said = config(simulated_nodes.node("dgx-h100", tmp_path), mig_strategy="mixed")
+    facts = looking.look(said)
+    fewer = dataclasses.replace(facts.inventory, gpus=facts.inventory.gpus[:3])
+    folder = str(tmp_path / "cdi")
+    specs.write(said, dataclasses.replace(facts, inventory=fewer), folder=folder)
+    assert names(tmp_path) == sorted(gpu.uuid for gpu in fewer.gpus)
 
 
 def test_a_gpu_without_its_node_is_told_and_the_others_are_written(tmp_path: Path) -> None:
