@@ -88,6 +88,11 @@ SYSTEM = Lazy(
     },
     help="Prepare the host: device nodes, and links to them.",
 )
+XID = Lazy(
+    "xid",
+    table={"explain": f"{_COMMANDS}.xid_explain:command"},
+    help="Errors that the kernel module numbers.",
+)
 GPUBIND = Lazy(
     "gpubind",
     table={
@@ -97,6 +102,7 @@ GPUBIND = Lazy(
         "config": f"{_COMMANDS}.config:command",
         "explain": f"{_COMMANDS}.explain:command",
         "system": "gpubind_ctl.main:SYSTEM",
+        "xid": "gpubind_ctl.main:XID",
         "simulate": f"{_COMMANDS}.simulate:command",
         "hook": "gpubind_ctl.common:hook",
     },
