@@ -105,6 +105,7 @@ GPUBIND = Lazy(
         "xid": "gpubind_ctl.main:XID",
         "simulate": f"{_COMMANDS}.simulate:command",
         "hook": "gpubind_ctl.common:hook",
+        "node-labels": f"{_COMMANDS}.node_labels:command",
     },
     help="Make a host's GPUs usable in containers.",
 )
