@@ -91,7 +91,10 @@ def test_a_spec_speaks_of_the_host_s_files_alone(tmp_path: Path) -> None:
     hosts = [mount["hostPath"] for one in edits for mount in one.get("mounts", ())]
     hosts += [one["hostPath"] for part in edits for one in part.get("deviceNodes", ())]
     assert hosts
-    assert all(path.startswith("/run/nvidia/driver/") for path in hosts)
+    below = [path.removeprefix("/run/nvidia/driver/") for path in hosts]
+    assert [path for path in below if not os.path.lexists(f"{node}/{path}")] == []
+    inside = [mount["containerPath"] for one in edits for mount in one.get("mounts", ())]
+    assert not [path for path in inside if path.startswith("/run/nvidia/driver")]
 
 
 def test_dev_may_be_of_another_root_than_the_driver(tmp_path: Path) -> None:
