@@ -26,7 +26,7 @@ def used(root: str) -> dict[str, str]:
     given as `identifier=`, of whatever form.
     """
     places: dict[str, str] = {}
-    for name in checkout.python(root, *checkout.CODE):
+    for name in checkout.python(root, *checkout.CODE, "packaging"):
         for node in ast.walk(checkout.parsed(root, name)):
             for identifier in _identifiers(node):
                 places.setdefault(identifier, f"{name}:{getattr(node, 'lineno', 0)}")
