@@ -145,13 +145,10 @@ def served(t4: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[
     started: list[subprocess.Popen[str]] = []
 
     def start(*words: str, root: Path = t4) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        service = subprocess.Popen(
             [
-                *PROGRAM,
-                "node-labels",
-                f"--output={tmp_path}/labels",
-                f"--driver-root={root}",
-                *words,
+                *(*PROGRAM, "node-labels", f"--output={tmp_path}/labels"),
+                *(f"--driver-root={root}", "--machine-type-file=", *words),
             ],
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
             stderr=subprocess.PIPE,
