@@ -2,7 +2,7 @@
 """A program that stands for dockerd: has a socket, tells its runtimes, reads its file on SIGHUP.
 
 Words: --config-file=FILE --host=unix://SOCKET and one of `loads`, `refuses` (keeps what it had) and
-`dies` for what it does on SIGHUP with a file that names a runtime.
+`dies` for what it does on SIGHUP with a file that names a runtime; `clings` dies of one without.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ def main() -> None:
         del number, frame
         fresh = runtimes(config)
         if manner == "dies" and len(fresh) > 1:
+            sys.exit(1)
+        if manner == "clings" and len(fresh) == 1:
             sys.exit(1)
         if manner == "loads":
             known[:] = fresh

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gpubind import config, paths
-from gpubind.errors import ToolkitError, UsageError
 from gpubind_ctl import engineoptions
 from gpubind_ctl.answer import Answer
-from gpubind_ctl.engine import configurator, difference, engines, ocihook, restart
+from gpubind_ctl.engine import aftermath, configurator, difference, engines, ocihook
 from gpubind_ctl.engine.engine import CONFIG_FILE, OCI_HOOK, RUNTIME, Wants
 from gpubind_ctl.engine.host import ThisHost
 
@@ -110,13 +108,14 @@ def command(engine: str, state: str, **given: Any) -> Answer:
         done = configurator.configure(one, wants, host, state, dry_run=True)
         told = (_loading(done), *done.notes)
         return Answer(text=difference.unified(done.edits), notes=told, status=_status(done))
-    way = _way(mode, one, wants, host) if mode else None
+    way = aftermath.way(mode, one, wants, host) if mode else None
     done = configurator.configure(one, wants, host, state)
     notes = [_loading(done), *done.notes, *_written(done)]
     if way is None:
-        notes += _advice(one, done)
-    elif done.edits or _waits(one, done, host):
-        notes += _restarted(way, one, wants, done, host, state, patience)
+        notes += aftermath.advice(one, done)
+    elif done.edits or aftermath.waits(one, done, host):
+        again = aftermath.Restart(way, one, host, state, patience)
+        notes.append(again.told(done, wants.name))
     return Answer(notes=tuple(notes), status=_status(done))
 
 
@@ -135,59 +134,3 @@ def _written(done: Done) -> list[str]:
         f"Wrote updated config to {edit.path}" if edit.after is not None else f"Removed {edit.path}"
         for edit in done.edits
     ]
-
-
-def _advice(one: Engine, done: Done) -> list[str]:
-    if not done.edits or not one.service.program:
-        return []
-    lines = [f"It is recommended that {one.name} daemon be restarted."]
-    if not one.service.why:
-        return lines
-    return [*lines, f"{one.service.why}: systemctl restart {done.target.unit or one.name}"]
-
-
-def _way(mode: str, one: Engine, wants: Wants, host: ThisHost) -> restart.Restarter:
-    """Give how the daemon is restarted. Raises UsageError for one inside of another, as k3s has."""
-    unit = one.find(wants, host).unit
-    if unit:
-        raise UsageError(
-            f"{one.name} is started by {unit} here, which --restart does not restart",
-            identifier="USE-RESTART",
-            hint=f"leave it out, then run systemctl restart {unit}",
-        )
-    return restart.of(mode, host, one.service)
-
-
-def _waits(one: Engine, done: Done, host: ThisHost) -> bool:
-    """Tell whether the daemon runs since before one of its files was last written."""
-    daemon = host.running(one.service)
-    if daemon is None:
-        return False
-    there = (file.path for file in done.target.files if file.data is not None)
-    return any(daemon.started < os.stat(path).st_mtime for path in there)
-
-
-def _restarted(
-    way: restart.Restarter,
-    one: Engine,
-    wants: Wants,
-    done: Done,
-    host: ThisHost,
-    state: str,
-    patience: int,
-) -> list[str]:
-    """Restart, and take the change back where the daemon does not come up with it."""
-    since = time.time() - 1 if isinstance(way, restart.Systemd) else 0.0
-    way.restart(one.service)
-    if restart.up(one.service, host, wants.name, since, patience):
-        return [f"{one.name} is up, with the runtime {wants.name}"]
-    configurator.put_back(done, host, state, one)
-    way.restart(one.service)
-    again = restart.up(one.service, host, "", since, patience)
-    back = "the old one is back" if done.edits else "nothing was changed"
-    raise ToolkitError(
-        f"{one.name} did not come up with the new configuration; {back}, and "
-        f"{one.name} is {'up with it' if again else 'still down'}",
-        identifier="ENGINE-RESTART",
-        hint=f"see journalctl -u {one.service.unit}",
-    )

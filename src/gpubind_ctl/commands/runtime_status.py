@@ -62,7 +62,8 @@ def _text(pair: tuple[str, dict[str, Any]]) -> str:
     former = f", formerly {facts['former'] or 'not set'}" if facts["journalled"] else ""
     rows.append(f"default runtime: {facts['default'] or 'not set'}{former}")
     rows.append(f"CDI: {_NO[facts['cdi']]}")
-    rows += [f"hook file: {path}" for path in facts["hooks"]]
+    rows += [f"hook file that injects GPUs: {path}" for path in facts["hooks"]]
+    rows += [f"finding: {text}" for text in facts["findings"]]
     if facts["journalled"]:
         rows.append(f"changed by others since: {_NO[facts['drift']]}")
         rows.append(f"daemon restarted since: {_NO[facts['restarted']]}")

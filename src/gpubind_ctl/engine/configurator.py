@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpubind.errors import ToolkitError
+from gpubind_ctl import writing
 from gpubind_ctl.engine import engine, files, journal
 from gpubind_ctl.engine.engine import Edit
 
@@ -26,9 +27,13 @@ ATTEMPTS = 5  # where others write the same file at the same time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A change as it is planned, or was made: none without edits. `partial`: CDI was left out."""
+    """A change as it is planned, or was made: none without edits.
+
+    `partial`: CDI was left out. `record` is the journal before it.
+    """
 
     target: Target
+    record: Record
     edits: tuple[Edit, ...]
     notes: tuple[str, ...] = ()
     partial: bool = False
@@ -55,13 +60,18 @@ def configure(one: Engine, wants: Wants, host: Host, state: str, *, dry_run: boo
 
 def _planned(one: Engine, target: Target, wants: Wants, record: Record, host: Host) -> Done:
     wants = replace(wants, former=record.former(wants.name))
-    edits = tuple(edit for edit in one.edit(target, wants) if edit.before != edit.after)
+    edits = tuple(
+        edit if edit.after is not None else replace(edit, status=writing.status(edit.path))
+        for edit in one.edit(target, wants)
+        if edit.before != edit.after
+    )
     one.prove(target, edits, wants)
     if isinstance(one, engine.Checked):
         one.check(target, edits, wants, host)
     setting = one.read(target.after(edits))
     return Done(
         target=target,
+        record=record,
         edits=edits,
         notes=(*target.notes, *one.notes(target, wants), *_odd(edits)),
         partial=bool(wants.cdi and not setting.cdi),
@@ -116,7 +126,7 @@ def _removal(
         elif edits and not record.changes:
             notes = (*notes, "there is no journal of this; the former default is not known")
     one.read(target.after(edits))  # what is left is still a configuration
-    return Done(target=target, edits=edits, notes=notes), left
+    return Done(target=target, record=record, edits=edits, notes=notes), left
 
 
 def _unjournalled(one: Engine, target: Target, wants: Wants) -> tuple[str, ...]:
@@ -195,8 +205,8 @@ def put_back(done: Done, host: Host, state: str, one: Engine) -> None:
             files.write(tuple(reversed(edits)), host)
         except files.ChangedError:
             raise _contended(one.name) from None
-        record = journal.load(state, one.name, done.target.main)
-        journal.save(state, record.settled(host.read))
+        if edits:
+            journal.save(state, done.record)
 
 
 def _contended(name: str) -> ToolkitError:

@@ -86,7 +86,7 @@ class Crio:
     def notes(self, target: Target, wants: Wants) -> tuple[str, ...]:
         """Tell of files in the folder that look like no drop-in, of CDI, and of the default."""
         here = _found(target)
-        notes = ocihook.notes(here.hooks, "CRI-O", wants)
+        notes = ocihook.notes(here.hooks, self.name, wants)
         notes += [
             f"warning: CRI-O reads {file.path} too, whatever it ends in"
             for file in here.files

@@ -65,6 +65,7 @@ class Docker:
             version=_version(host.output("dockerd", "--version")),
             argv=argv,
             notes=tuple(notes),
+            unit="snap.docker.dockerd" if main == SNAP else "--user docker" if host.uid else "",
         )
 
     def notes(self, target: Target, wants: Wants) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ class Edit:
     Edits are done in their order, so that a daemon starts with the first n of them, for every n.
     `scratch` is the folder for the temporary file where the daemon reads all that lies in the
     file's own folder; it must be on the same file system.
-    `status` is mode, user and group of a file that comes back, which others had taken away.
+    `status` is mode, user and group of a file that goes, or comes back.
     """
 
     path: str
@@ -152,13 +152,15 @@ class Edit:
 class Setting:
     """What is set: runtimes as name to program, the default's name, and CDI where it is said.
 
-    `default` is empty where the file says nothing; `hooks` are hook files that inject GPUs.
+    `default` is empty where the file says nothing; `hooks` are hook files that inject GPUs;
+    `findings` tell what keeps this from having any effect, each one line.
     """
 
     runtimes: Mapping[str, str] = field(default_factory=dict)
     default: str = ""
     cdi: bool | None = None
     hooks: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

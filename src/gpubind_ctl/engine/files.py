@@ -38,9 +38,16 @@ class ChangedError(Exception):
 @contextlib.contextmanager
 def locked(state: str) -> Iterator[None]:
     """Hold the lock of a state folder, made where absent. Raises ToolkitError, OSError."""
-    os.makedirs(state, 0o755, exist_ok=True)
     path = f"{state}/lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.makedirs(state, 0o755, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ToolkitError(
+            f"{path}: {error.strerror}; nothing was changed",
+            identifier="ENGINE-WRITE",
+            hint=_HINTS.get(error.errno or 0, ""),
+        ) from None
     try:
         deadline = time.monotonic() + PATIENCE
         while not _taken(fd):

@@ -36,13 +36,16 @@ class ThisHost:
     """The port's one implementation; see `engine.Host` for what each method gives."""
 
     def __init__(
-        self, env: Mapping[str, str], *, config: str = "", units: Sequence[str] = UNITS
+        self, env: Mapping[str, str], *, config: str = "", units: Sequence[str] = ()
     ) -> None:
-        """`config` is the file the operator names: daemons that load another are not meant."""
+        """`config` is the file the operator names: daemons that load another are not meant.
+
+        `units` are the folders of systemd's units, by default those of root's or the user's own.
+        """
         self.uid = os.geteuid()
         self.env = env
         self.config = config
-        self.units = units
+        self.units = units or (_users_units(env) if self.uid else UNITS)
 
     def read(self, path: str) -> bytes | None:
         """Give a regular file's bytes, links followed; what would block is refused."""
@@ -144,6 +147,17 @@ class ThisHost:
             return (self.read(path) or b"").decode("utf-8", "replace")
         except ToolkitError:
             return ""
+
+
+def _users_units(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the folders of a user's units, those that win first: systemd.unit(5)."""
+    home = env.get("HOME", "")
+    return (
+        f"{env.get('XDG_CONFIG_HOME') or f'{home}/.config'}/systemd/user",
+        *(folder.removesuffix("system") + "user" for folder in UNITS[:2]),
+        f"{env.get('XDG_DATA_HOME') or f'{home}/.local/share'}/systemd/user",
+        *(folder.removesuffix("system") + "user" for folder in UNITS[2:]),
+    )
 
 
 def boot_time() -> float:

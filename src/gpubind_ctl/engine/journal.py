@@ -99,9 +99,7 @@ class Record:
         last = self.images(edit.path)[-1:]
         known = last and last[0].after == before
         data = None if known else edit.before
-        return Image(
-            edit.path, before, after, data, writing.status(edit.path) if after is None else None
-        )
+        return Image(edit.path, before, after, data, edit.status if after is None else None)
 
     def images(self, path: str) -> tuple[Image, ...]:
         """Give a file's images, oldest first."""

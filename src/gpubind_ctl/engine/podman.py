@@ -61,7 +61,7 @@ class Podman:
             how="named on the command line" if wants.config else how,
             version=tuple(map(int, match.groups())) if match else (),
             own=own,
-            hooks=ocihook.found(_engine(files), host),
+            hooks=ocihook.found(_engine(files, own), host),
         )
 
     def notes(self, target: Target, wants: Wants) -> tuple[str, ...]:
@@ -168,14 +168,17 @@ def _paths(base: str, host: Host, own: str) -> Iterator[str]:
 
 
 def _merged(target: Found) -> dict[str, Any]:
-    return _engine(target.files)
+    return _engine(target.files, target.own)
 
 
-def _engine(files: tuple[File, ...]) -> dict[str, Any]:
-    """Give the table `engine` as podman merges it. Raises ToolkitError naming file and line."""
+def _engine(files: tuple[File, ...], own: str) -> dict[str, Any]:
+    """Give the table `engine` as podman merges it, without hook files that come or go.
+
+    Raises ToolkitError naming file and line.
+    """
     merged: dict[str, Any] = {"runtimes": {}}
     for file in files:
-        if file.data is None or file.path.endswith(".json"):
+        if file.data is None or (file.path.endswith(".json") and file.path != own):
             continue
         text = tomltext.decoded(file.data, file.path)
         document = tomltext.parsed(text, file.path)

@@ -7,24 +7,28 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from gpubind_ctl.engine import engine, journal
+from gpubind_ctl.engine.engine import File
 
 if TYPE_CHECKING:
     from gpubind_ctl.engine.engine import Engine, Host, Setting, Wants
     from gpubind_ctl.engine.journal import Record
 
 OURS, PEERS, HAND = "by gpubind", "by the field's toolkit", "by hand"
+UNTOLD = "yes; by whom and since when is in a journal that root alone may read"
 
 
 def of(one: Engine, wants: Wants, host: Host, state: str) -> dict[str, Any]:
     """Give the facts as JSON values. Raises ToolkitError, OSError.
 
     `since` is in seconds of the epoch. `former` is the default runtime before us. `drift`: others
-    have changed a file since. `restarted`: the daemon has read the files since; None is unknown.
+    have changed a file since. `restarted`: the daemon has read the files since. None is unknown, or
+    that there is nothing to compare with.
     """
     target = one.find(wants, host)
     setting = one.read(target)
     record, readable = _record(one, target.main, host, state)
-    there = any(file.data is not None for file in target.files)
+    files = target.files if one.service.program else [File(target.main, target.data(target.main))]
+    there = any(file.data is not None for file in files)  # others read podman's other files too
     names = [name for name, path in setting.runtimes.items() if _injects(path)]
     since = record.changes[-1].at if record.changes else None
     return {
@@ -33,7 +37,7 @@ def of(one: Engine, wants: Wants, host: Host, state: str) -> dict[str, Any]:
         "how": target.how,
         "version": ".".join(map(str, target.version)),
         "runtimes": dict(setting.runtimes),
-        "by": _by(names, setting, record),
+        "by": _by(names, setting, record) if readable else UNTOLD if names else "",
         "since": since,
         "journalled": bool(record.changes),
         "journal_readable": readable,
@@ -41,7 +45,8 @@ def of(one: Engine, wants: Wants, host: Host, state: str) -> dict[str, Any]:
         "former": _former(record),
         "cdi": setting.cdi,
         "hooks": list(setting.hooks),
-        "drift": bool(record.changes) and record.original(host.read) is None,
+        "findings": list(setting.findings),
+        "drift": record.original(host.read) is None if record.changes else None,
         "restarted": _restarted(one, since, host),
     }
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _PREFIXES = "-@:+!"
+_SHELLS = ("sh", "bash", "dash")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,8 @@ def command(unit: Unit, variables: Mapping[str, str]) -> tuple[str, ...]:
             found += words(variables.get(whole[1], ""))
         else:
             found.append(_VARIABLE.sub(lambda m: variables.get(m[1] or m[2], ""), word))
+    if found[1:2] == ["-c"] and found[0].rpartition("/")[2] in _SHELLS:
+        found = words(" ".join(found[2:3]))  # a shell's options are none of the daemon's
     return tuple(found)
 
 

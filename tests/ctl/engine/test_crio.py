@@ -172,12 +172,12 @@ def test_a_drop_in_that_crio_would_not_read_is_refused() -> None:
 def test_an_old_hook_file_is_named_and_goes_when_asked_and_comes_back() -> None:
     hook = "/opt/h/oci-nvidia-hook.json"
     data = ocihook.document("/usr/bin/nvidia-container-runtime-hook")
-    files = {MAIN: '[crio.runtime]\nhooks_dir = ["/opt/h"]\n', hook: data}
+    files: dict[str, bytes | str] = {MAIN: '[crio.runtime]\nhooks_dir = ["/opt/h"]\n', hook: data}
     host = FakeHost(files, "1.30.2")
     target = ENGINE.find(WANTS, host)
     assert ENGINE.read(target).hooks == (hook,)
     assert ENGINE.notes(target, WANTS) == (
-        f"warning: {hook} has CRI-O start /usr/bin/nvidia-container-runtime-hook in every "
+        f"warning: {hook} has crio start /usr/bin/nvidia-container-runtime-hook in every "
         "container, so that GPUs are injected twice; --remove-old-hooks removes it",
     )
     wants = replace(WANTS, sweep=True)

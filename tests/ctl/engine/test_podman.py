@@ -209,7 +209,7 @@ def test_hook_files_count_where_podman_reads_them(texts: dict[str, str], *, foun
 
 
 def test_a_list_that_appends_keeps_what_earlier_files_have() -> None:
-    files = {
+    files: dict[str, bytes | str] = {
         ETC: '[engine]\nhooks_dir = ["/opt/a"]\ncdi_spec_dirs = ["/opt/cdi"]\n',
         "/etc/containers/containers.conf.d/50.conf": (
             '[engine]\nhooks_dir = ["/opt/b", {append = true}]\n'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`configure --restart`: the daemon has the runtime after it, or the old file is back."""
+"""`--restart`: the daemon reads the new file, or the old one is back."""
 
 from __future__ import annotations
 
@@ -105,6 +105,43 @@ def test_a_change_that_waits_for_a_restart_gets_it(
     assert outcome.err.splitlines()[-2:] == [
         f"gpubind: {tmp_path}/daemon.json is as wanted; nothing is changed",
         "gpubind: docker is up, with the runtime nvidia",
+    ]
+
+
+def unconfigure(place: Path) -> Outcome:
+    return gpubind("runtime", "unconfigure", "--restart=signal", "--restart-timeout=2", *own(place))
+
+
+def test_a_daemon_gives_the_runtime_up_when_it_is_given_back(
+    tmp_path: Path, dockerd: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    dockerd("loads")
+    assert configure(tmp_path).status == 0
+    outcome = unconfigure(tmp_path)
+    assert (outcome.status, (tmp_path / "daemon.json").read_bytes()) == (0, BARE), outcome.err
+    assert outcome.err.splitlines()[-1] == "gpubind: docker is up, as before us"
+    assert os.listdir(tmp_path / "state") == ["lock"]
+
+
+def test_a_daemon_that_does_not_come_up_without_us_keeps_us_and_the_journal(
+    tmp_path: Path, dockerd: Callable[[str], subprocess.Popen[bytes]]
+) -> None:
+    assert gpubind("runtime", "configure", *own(tmp_path)).status == 0
+    one = dockerd("clings")
+    outcome = unconfigure(tmp_path)
+    assert (outcome.status, (tmp_path / "daemon.json").read_bytes()) == (1, OURS)
+    assert "the old one is back, and docker is still down" in outcome.err
+    assert one.wait() == 1
+    assert gpubind("runtime", "unconfigure", *own(tmp_path)).status == 0
+    assert (tmp_path / "daemon.json").read_bytes() == BARE
+
+
+def test_unconfigure_says_what_to_restart_and_why(tmp_path: Path) -> None:
+    assert gpubind("runtime", "configure", *own(tmp_path)).status == 0
+    outcome = gpubind("runtime", "unconfigure", *own(tmp_path))
+    assert outcome.err.splitlines()[-2:] == [
+        "gpubind: It is recommended that docker daemon be restarted.",
+        "gpubind: it looks for the hook of --gpus only when it starts: systemctl restart docker",
     ]
 
 

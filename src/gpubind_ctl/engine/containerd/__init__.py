@@ -41,7 +41,7 @@ class Containerd:
         """Tell what CDI needs, what a default runtime means, and what is odd in the files."""
         here = _found(target)
         state = change.State(here, wants)
-        notes = []
+        notes = [f"warning: {one}" for one in state.findings]
         if wants.cdi and here.version and here.version[:2] < change.KNOWS_CDI:
             version = ".".join(map(str, here.version))
             notes.append(
@@ -106,6 +106,7 @@ class Containerd:
             runtimes=known,
             default=runtime.section(table).get("default_runtime_name", ""),
             cdi=table.get(change.CDI, here.version >= change.HAS_CDI_ON if here.version else None),
+            findings=model.findings(layers),
         )
 
 

@@ -35,7 +35,7 @@ class State:
         self.plugin = ("plugins", model.CRI[self.version])
         merging = target.way in (found.DROP_IN, found.PATCH) or target.major() >= 2
         self.cri = cri(self.layers, self.version, 2 if merging else 1)
-        _check_enabled(self.layers)
+        self.findings = model.findings(self.layers)
 
     @property
     def containerd(self) -> tuple[str, ...]:
@@ -90,15 +90,6 @@ def _check_release(target: Found, version: int, layers: tuple[Layer, ...]) -> No
 
 def _said(target: Found) -> str:
     return ".".join(map(str, target.version))
-
-
-def _check_enabled(layers: tuple[Layer, ...]) -> None:
-    disabled = model.disabling(layers)
-    if disabled:
-        layer, one = disabled
-        message = f"disabled_plugins has {one!r}: containerd serves no Kubernetes with it"
-        hint = f"take {one!r} out, or leave containerd alone where only docker uses it"
-        raise tomltext.at(layer.path, layer.text, ("disabled_plugins",), message, hint)
 
 
 def cri(layers: tuple[Layer, ...], version: int, major: int) -> dict[str, Any]:

@@ -43,9 +43,10 @@ def check(target: Found, edits: tuple[Edit, ...], wants: Wants, host: Host) -> N
     if after is None:
         message = f"{target.main}: containerd does not read it any more with our runtime"
         raise engine.refused(message, REPORT)
+    off = model.findings(target.layers())  # a plugin that is switched off is not shown
     name = next((one for one in (model.CRI[3], model.CRI[2]) if one in after["plugins"]), "")
     ours = runtime.runtimes(after["plugins"].get(name, {})).get(wants.name, {})
-    if tomltext.value(ours, ("options", "BinaryName")) != wants.path:
+    if not off and tomltext.value(ours, ("options", "BinaryName")) != wants.path:
         message = f"{target.main}: 'containerd config dump' does not show runtime {wants.name}"
         raise engine.refused(message, REPORT)
     old, new = _foreign(before, wants), _foreign(after, wants)

@@ -177,14 +177,21 @@ def _over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def disabling(given: Sequence[Layer]) -> tuple[Layer, str] | None:
-    """Give the file that switches the CRI plugin off, and the name it uses."""
+def findings(given: Sequence[Layer]) -> tuple[str, ...]:
+    """Tell of files that switch the CRI plugin off, as those do that come with docker's packages.
+
+    Raises ToolkitError naming file and line where the list is none.
+    """
+    found = []
     for layer in given:
         listed = layer.document.get("disabled_plugins", [])
-        if not isinstance(listed, list):
-            message = "disabled_plugins is no list"
-            raise tomltext.at(layer.path, layer.text, ("disabled_plugins",), message)
-        for one in listed:
-            if one in DISABLING:
-                return layer, one
-    return None
+        path = ("disabled_plugins",)
+        tomltext.check_texts(listed, path, layer.path, layer.text)
+        line = tomltext.line_of(layer.text, path)
+        found += [
+            f"{layer.path}:{line}: disabled_plugins has {one!r}: containerd serves no Kubernetes "
+            f"with it; take {one!r} out, unless docker alone uses this containerd"
+            for one in listed
+            if one in DISABLING
+        ]
+    return tuple(found)

@@ -13,7 +13,6 @@ from containerd_hosts import FakeHost
 from gpubind.errors import ToolkitError
 from gpubind_ctl.engine.containerd import Containerd
 from gpubind_ctl.engine.engine import Wants
-from gpubind_ctl.engine.place import PlaceError
 
 MAIN = "/etc/containerd/config.toml"
 EXTRA = "/etc/containerd/extra/a.toml"
@@ -60,6 +59,7 @@ def refusal(host: FakeHost, wants: Wants = WANTS) -> str:
         ("version = 2\n" + "a." * 50_000 + "a = 1\n", "", ": is nested too deeply"),
         ("version = 2\nx = " + "[" * 99 + "]" * 99, "", ": is nested too deeply"),
         ("version = 2\nx = " + "1" * 5000, "", ": Exceeds the limit"),
+        ("disabled_plugins = 3\n", "", ":1:1: disabled_plugins must be a list of texts"),
         (b"version = 2\n\xff\n", "", ":2:1: byte 12 is no UTF-8"),
         (b"\xff\xfev\0", "", ":1:1: is UTF-16, TOML is UTF-8"),
         (
@@ -79,10 +79,15 @@ def test_row31_row32_what_is_doubtful_is_refused_with_its_line(
 
 @pytest.mark.parametrize("name", ["cri", "io.containerd.grpc.v1.cri"])
 def test_row32_a_cri_plugin_that_is_off_is_a_finding(name: str) -> None:
-    host = FakeHost({MAIN: f'version = 2\n\n  disabled_plugins = ["{name}"]\n'}, "1.7.27")
-    with pytest.raises(PlaceError, match=rf"^{MAIN}:3:3: disabled_plugins has '{name}'") as error:
-        host.configure(ENGINE, WANTS)
-    assert error.value.excerpt == (f'      disabled_plugins = ["{name}"]', "      ^")
+    host = FakeHost({MAIN: f'version = 2\n\n  disabled_plugins = ["x", "{name}"]\n'}, "1.7.27")
+    host.configure(ENGINE, WANTS)
+    target = ENGINE.find(WANTS, host)
+    (finding,) = ENGINE.read(target).findings
+    assert ENGINE.notes(target, WANTS)[0] == f"warning: {finding}"
+    assert finding == (
+        f"{MAIN}:3: disabled_plugins has {name!r}: containerd serves no Kubernetes with it; "
+        f"take {name!r} out, unless docker alone uses this containerd"
+    )
 
 
 @pytest.mark.parametrize("release", ["1.7.27", "2.1.3", ""])
