@@ -8,6 +8,7 @@ have no sidecar: that would speak of paths as this process sees them.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,8 @@ def write(config: Config, facts: Facts, *, folder: str = FOLDER) -> Written:
         for group in CLASSES:
             found = _described(group, config, facts, known)
             if found is None:
-                files.withdraw(path(group, folder))
+                if os.path.lexists(path(group, folder)):  # else the folder may be read-only
+                    files.withdraw(path(group, folder))
                 continue
             spec = _for_host(_offered(found.spec, config, facts), facts.roots)
             if files.keep(path(group, folder), document.dump(spec.document(), "json")):

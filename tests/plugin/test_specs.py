@@ -146,6 +146,13 @@ def test_what_is_not_wanted_any_more_is_withdrawn_and_nothing_else(tmp_path: Pat
     assert (found.groups, listed(tmp_path)) == ((), ["other.json"])
 
 
+def test_without_a_cdi_strategy_the_folder_need_not_be_usable(tmp_path: Path) -> None:
+    (tmp_path / "cdi").write_text("no folder")
+    node = simulated_nodes.node("t4", tmp_path)
+    found = write(config(node, device_list_strategy=("envvar",)), tmp_path)
+    assert (found.groups, found.changed) == ((), ())
+
+
 def test_a_channel_is_a_device_of_its_own_class(tmp_path: Path) -> None:
     node = simulated_nodes.node("gb200-nvl4", tmp_path)
     write(config(node, imex=Imex(channel_ids=(0,))), tmp_path)
