@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import hypothesis
@@ -206,3 +207,29 @@ def test_the_order_of_a_request_says_nothing(order: list[int], size: int) -> Non
     ways = ("envvar", "volume-mounts", "cdi-annotations", "cdi-cri")
     config: dict[str, Any] = {"device_list_strategy": ways, "pass_device_specs": True}
     assert answered(*asked, **config) == answered(*sorted(asked), **config)
+
+
+WAYS = ("envvar", "volume-mounts", "cdi-annotations", "cdi-cri")
+SUBSETS = [ways for size in range(1, 5) for ways in itertools.combinations(WAYS, size)]
+
+
+@pytest.mark.parametrize("ways", SUBSETS, ids="+".join)
+def test_each_way_adds_its_part_to_the_others(ways: tuple[str, ...]) -> None:
+    facts = dataclasses.replace(FACTS, channels=(0,))
+    found = answered("U1", facts=facts, device_list_strategy=ways, gds_enabled=True)
+    alone = {
+        way: answered("U1", facts=facts, device_list_strategy=(way,), gds_enabled=True)
+        for way in ways
+    }
+    envs = {name: value for one in alone.values() for name, value in one["envs"].items()}
+    assert found == {
+        **{name: value for one in alone.values() for name, value in one.items()},
+        "envs": dict(sorted(envs.items())),
+    }
+
+
+def test_a_mig_device_goes_by_its_uuid_or_its_place() -> None:
+    slices = [device(0, id="MIG-1", uuid="MIG-1", index="0:1", parent_uuid="U0")]
+    for way, name in (("uuid", "MIG-1"), ("index", "0:1")):
+        found = answered("MIG-1", offered=slices, device_id_strategy=way)
+        assert found == {"envs": {"NVIDIA_VISIBLE_DEVICES": name}}
