@@ -162,7 +162,7 @@ class Kubelet:
         with self.changed:
             while not holds(self):
                 left = deadline - time.monotonic()
-                assert left > 0, f"it never came: {self.lists()}"
+                assert left > 0, f"it never came: {self.registered} {self.lists()}"
                 self.changed.wait(min(left, 0.2))
 
     def lists(self) -> dict[str, dict[str, str]]:

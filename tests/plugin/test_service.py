@@ -65,7 +65,7 @@ def health(sent: bytes) -> dict[str, str]:
 
 async def silent(stream: AsyncIterator[bytes]) -> asyncio.Task[bytes]:
     """Give the next list's task, which has had every chance to end and has not."""
-    task = asyncio.ensure_future(anext(stream))  # type: ignore[arg-type]
+    task = asyncio.ensure_future(anext(stream))
     for _ in range(20):
         await asyncio.sleep(0)
     assert not task.done()
