@@ -138,11 +138,15 @@ def tools(version: str) -> Tree:
 
 def kubernetes(version: str) -> Tree:
     """Give gpubind-kubernetes: the device plugin."""
+    from gpubind_plugin.main import command
+
     tree = Tree()
     source = os.path.join(install.CHECKOUT, "src/gpubind_plugin")
     tree.copy(f"{SHARE}/kubernetes/lib/tools/gpubind_plugin", source)
     launchers = tuple(one for one in _launchers("packaging/bin") if one.endswith(PLUGIN))
     tree.part("kubernetes", version, launchers)
+    for name, text in manual.pages(version, command, PLUGIN).items():
+        tree.page(name, text)
     return tree
 
 

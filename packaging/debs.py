@@ -21,7 +21,7 @@ DOCS = "/usr/share/doc"
 SCRIPTS = {
     "postinst": {"installed": "configure | triggered | abort-*"},
     "prerm": {"leaving": "remove"},
-    "postrm": {"left": "remove", "forgotten": "purge"},
+    "postrm": {"left": "remove", "forgotten": "purge", "purged": "purge"},
 }
 """Maintainer scripts, their functions, and the first word that dpkg calls those with."""
 TRIGGERS = "interest-noawait /usr/bin/python3\n"  # another interpreter: compile again
@@ -63,7 +63,7 @@ def scripts(name: str) -> dict[str, str]:
     known = functions(name)
     made = {}
     for script, calls in SCRIPTS.items():
-        cases = [f"    {on}) {call} ;;" for call, on in calls.items() if f"{call}()" in known]
+        cases = [f'    {on}) {call} "$@" ;;' for call, on in calls.items() if f"{call}()" in known]
         if cases:
             case = "\n".join(['case "$1" in', *cases, "esac"])
             made[script] = f"#!/bin/sh\nset -e\n{known}\n{case}\n"

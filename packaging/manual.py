@@ -37,20 +37,21 @@ def versioned(text: str, version: str) -> str:
     return text.replace("@VERSION@", version)
 
 
-def pages(version: str) -> dict[str, str]:
-    """Give the pages of the operator's program by name: one for each command and group."""
-    found = {}
-    for name, context in _commands(GPUBIND, "gpubind", None):
-        found[f"{name}.1"] = page(name, context, version)
-    return found
+def pages(
+    version: str, command: click.Command = GPUBIND, program: str = "gpubind"
+) -> dict[str, str]:
+    """Give the pages of a program by name: one for each command and group."""
+    return {
+        f"{name}.1": page(name, context, version)
+        for name, context in _commands(command, program, None)
+    }
 
 
 def _commands(
     command: click.Command, name: str, parent: click.Context | None
 ) -> Iterator[tuple[str, click.Context]]:
-    context = click.Context(command, info_name=name.rpartition("-")[2], parent=parent)
-    if parent is not None:
-        context.info_name = name.removeprefix(parent.command_path.replace(" ", "-") + "-")
+    above = f"{parent.command_path.replace(' ', '-')}-" if parent else ""
+    context = click.Context(command, info_name=name.removeprefix(above), parent=parent)
     yield name, context
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):

@@ -57,7 +57,7 @@ def scriptlets(name: str) -> str:
     for script, (call, guard) in SCRIPTS.items():
         if f"{call}()" in known:
             then = "\nforgotten" if call == "left" and "forgotten()" in known else ""
-            text = f"set -e\n{known}\n{guard}{call}{then}\n".replace("%", "%%")
+            text = f'set -e\n{known}\n{guard}{call} "$@"{then}\n'.replace("%", "%%")
             made += f"%{script} -p /bin/sh\n{text}\n"
     return made
 

@@ -6,16 +6,26 @@ running() {
     [ -d /run/systemd/system ]
 }
 
-# Debian's helpers remember what the operator disabled, and heed policy-rc.d.
+# Debian's helpers remember what the operator disabled, and heed policy-rc.d; they serve dpkg alone.
 helper() {
-    if [ -x "/usr/bin/deb-systemd-$1" ]; then "/usr/bin/deb-systemd-$@" >/dev/null || true; fi
+    if [ -n "${DPKG_MAINTSCRIPT_NAME:-}" ] && [ -x "/usr/bin/deb-systemd-$1" ]; then
+        "/usr/bin/deb-systemd-$@" >/dev/null
+    fi
+}
+
+# Elsewhere systemd's own command does it, and a preset says what is enabled.
+without_dpkg() {
+    if [ -z "${DPKG_MAINTSCRIPT_NAME:-}" ] && [ -x /usr/bin/systemctl ]; then
+        systemctl --no-reload "$@" $units || true
+    fi
 }
 
 installed() {
     /usr/share/gpubind/activate
+    if [ "$1" = 1 ]; then without_dpkg preset; fi  # rpm: there is one of us now, and was none
     for unit in $units; do
         helper helper unmask "$unit"
-        if deb-systemd-helper --quiet was-enabled "$unit" 2>/dev/null; then
+        if helper helper --quiet was-enabled "$unit"; then
             helper helper enable "$unit"
         else
             helper helper update-state "$unit"
@@ -24,13 +34,17 @@ installed() {
     if running; then
         systemctl --system daemon-reload || true
         udevadm control --reload || true
-        helper invoke restart $units
+        helper invoke restart $units || true
+        without_dpkg restart
     fi
 }
 
 leaving() {
     /usr/share/gpubind/leave --check gpubind-runtime gpubind-runtime-hook
-    if running; then helper invoke stop $units; fi
+    if running; then
+        helper invoke stop $units || true
+        without_dpkg disable --now
+    fi
 }
 
 left() {
@@ -38,7 +52,7 @@ left() {
     if running; then systemctl --system daemon-reload || true; fi
 }
 
-forgotten() {
+purged() {
     helper helper purge $units
     rm -rf /etc/gpubind
 }
