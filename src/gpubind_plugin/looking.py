@@ -123,6 +123,7 @@ def _inventory(host: Host, platform: str) -> inventory.Inventory:
             cuda=host.gpus.cuda_version(),
             gpus=tuple(host.gpus.gpus()),
             faults=tuple(host.gpus.faults()),
+            links=tuple(host.gpus.links()) if isinstance(host.gpus, inventory.Source) else (),
         )
     return inventory.Inventory(driver="", cuda="", gpus=())
 

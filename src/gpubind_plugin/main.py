@@ -20,6 +20,7 @@ import click
 from gpubind import VERSION, errors
 from gpubind.errors import ToolkitError, UsageError, printable
 from gpubind_plugin import logs, options
+from gpubind_plugin.mps.command import command as mps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,9 +67,13 @@ def command(
     asyncio.run(_serve(loaded, given, log))
 
 
+command.add_command(mps)
+
+
 async def _serve(loaded: Loaded, given: Mapping[str, Any], log: Log) -> None:
     """Serve until a signal ends it."""
     from gpubind_plugin.health.watch import Watch
+    from gpubind_plugin.mps import readiness
     from gpubind_plugin.node import Node
     from gpubind_plugin.ports import Ports
     from gpubind_plugin.standing import Standing
@@ -83,7 +88,7 @@ async def _serve(loaded: Loaded, given: Mapping[str, Any], log: Log) -> None:
 
     _warn(loaded, log)
     with _counted(loaded.config.metrics_address, standing, log) as counts:
-        ports = Ports(health=Watch)
+        ports = Ports(health=Watch, ready=readiness.ready)
         node = Node(loaded.config, again, counts=counts, standing=standing, log=log, ports=ports)
         await _until_ended(node, log)
 

@@ -11,7 +11,8 @@ from gpubind_cdi import simulated
 from gpubind_cdi.gpu import PATHS, Link
 
 from gpubind.root import Root
-from gpubind_plugin import links
+from gpubind_plugin import links, looking
+from gpubind_plugin.config import Config
 from gpubind_plugin.device import Device
 
 if TYPE_CHECKING:
@@ -80,3 +81,9 @@ def test_a_simulated_node_tells_how_its_gpus_reach_each_other(
         source = simulated.Simulated(root)
         first = source.gpus()[0].uuid
         assert [one.path for one in source.links() if first in one.gpus] == first_row
+
+
+def test_a_look_at_a_node_tells_how_its_gpus_reach_each_other(tmp_path: Path) -> None:
+    node = simulated_nodes.node("dgx-h100", tmp_path)
+    found = looking.look(Config(container_driver_root=str(node))).inventory
+    assert len(found.links) == 28
