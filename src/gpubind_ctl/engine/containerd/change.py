@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpubind_ctl.engine import block, engine, tomledit, tomltext
-from gpubind_ctl.engine.containerd import found, model, runtime
+from gpubind_ctl.engine.containerd import found, kinds, model, runtime
 from gpubind_ctl.engine.engine import Edit
 from gpubind_ctl.engine.tomledit import Change
 
@@ -93,12 +93,10 @@ def _said(target: Found) -> str:
 
 
 def cri(layers: tuple[Layer, ...], version: int, major: int) -> dict[str, Any]:
-    """Give the CRI plugin's merged table. Raises ToolkitError where a part of it is no table."""
+    """Give the CRI plugin's merged table. Raises ToolkitError for what containerd does not take."""
     for layer in layers:
-        path = ("plugins", model.CRI[version], "containerd", "runtimes")
-        for name in tomltext.table(layer.document, path, layer.path, layer.text):
-            inner = tomltext.table(layer.document, (*path, name), layer.path, layer.text)
-            tomltext.table(inner, ("options",), layer.path, layer.text)
+        tomltext.table(layer.document, ("plugins",), layer.path, layer.text)
+        kinds.check(layer, model.CRI[version])
     table = model.plugins(layers, major).get(model.CRI[version], {})
     return table if isinstance(table, dict) else {}
 
