@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gpubind import elf
 from gpubind.errors import ToolkitError
-from gpubind_cdi import simulated
+from gpubind_cdi import gpu, simulated
 from gpubind_cdi.lookup import files, library
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){1,3}", re.ASCII)
 KERNEL_FILE = "/proc/driver/nvidia/version"
+GPUS = "/proc/driver/nvidia/gpus"
 DEVICES = "/proc/devices"
 MIG_MINORS = "/proc/driver/nvidia-caps/mig-minors"
 NAMED_AFTER_VERSION = ("libcuda.so.", "libnvidia-ml.so.")
@@ -78,6 +80,15 @@ def kernel_version(system: Root) -> str:
             words = (word for word in line.split() if VERSION.fullmatch(word))
             return next(words, "")
     return ""
+
+
+def addresses(system: Root) -> tuple[str, ...]:
+    """Give the PCI addresses of the GPUs that the kernel module serves, working or not."""
+    found = []
+    for name in files.listed(system, GPUS):
+        with contextlib.suppress(ValueError):
+            found.append(gpu.pci_address(name))
+    return tuple(found)
 
 
 def machine(system: Root) -> str:

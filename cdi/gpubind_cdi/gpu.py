@@ -70,10 +70,18 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A GPU that is there and could not be read, and why."""
+    """A GPU that is there and could not be read, and why; with `mig` only its MIG device there."""
 
     index: int
     message: str
+    mig: int | None = None
+
+    @property
+    def what(self) -> str:
+        """What could not be read, in words."""
+        if self.mig is None:
+            return f"GPU {self.index}"
+        return f"MIG device {self.index}:{self.mig}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +117,31 @@ class GpuSource(Protocol):
         """Give the GPUs that could not be read."""
 
 
-def numbered(gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
-    """Give the GPUs by PCI address, the indices they have dealt out in that order.
+def numbered(
+    gpus: Sequence[Gpu], faults: Sequence[Fault] = (), present: Sequence[str] = ()
+) -> tuple[tuple[Gpu, ...], tuple[Fault, ...]]:
+    """Give the GPUs by PCI address, their indices dealt out in that order, and the faults.
 
     So an index means the same GPU whatever order the driver found them in. One that could not be
-    read keeps its index: no other GPU takes it.
+    read keeps its index: no other GPU takes it. Where it is, say `present`, the addresses that the
+    kernel module lists; where that does not fit, its place in the driver's order counts.
     """
-    indices = sorted(gpu.index for gpu in gpus)
+    lost = sorted(fault.index for fault in faults if fault.mig is None)
     ordered = sorted(gpus, key=lambda gpu: _place(gpu.pci))
-    return tuple(replace(gpu, index=index) for gpu, index in zip(ordered, indices, strict=True))
+    indices = sorted(gpu.index for gpu in gpus)
+    every = sorted(present, key=_place)
+    if lost and len(every) == len(gpus) + len(lost) and {gpu.pci for gpu in gpus} < {*every}:
+        indices = [every.index(gpu.pci) for gpu in ordered]
+    left = (index for index in range(len(gpus) + len(lost)) if index not in indices)
+    read = {gpu.index: index for gpu, index in zip(ordered, indices, strict=True)}
+    gone = dict(zip(lost, left, strict=False))
+    return (
+        tuple(replace(gpu, index=read[gpu.index]) for gpu in ordered),
+        tuple(
+            replace(one, index=(gone if one.mig is None else read).get(one.index, one.index))
+            for one in faults
+        ),
+    )
 
 
 def _place(pci: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gpubind.errors import DocumentError, ToolkitError
-from gpubind_cdi import fields, gpu
+from gpubind_cdi import fields, gpu, sifting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """All that one look at a node gave."""
+    """All that one look at a node gave; `present` are the GPUs' PCI addresses by the kernel."""
 
     driver: str
     cuda: str
@@ -33,6 +33,7 @@ class Inventory:
     faults: tuple[gpu.Fault, ...] = ()
     links: tuple[gpu.Link, ...] = ()
     profile: str = ""
+    present: tuple[str, ...] = ()
 
 
 class Source:
@@ -49,7 +50,8 @@ class Source:
         if self._seen is None:
             try:
                 seen = self._look()
-                self._seen = replace(seen, gpus=gpu.numbered(seen.gpus))
+                gpus, faults = gpu.numbered(seen.gpus, seen.faults, seen.present)
+                self._seen = replace(seen, gpus=gpus, faults=faults)
             except ToolkitError as error:
                 self._seen = error
         if isinstance(self._seen, ToolkitError):
@@ -94,7 +96,7 @@ def parse(document: object) -> Inventory:
 
 
 def salvaged(document: object) -> Inventory:
-    """Read an inventory in which single GPUs may be wrong: each such one becomes a fault.
+    """Read an inventory in which GPUs or MIG devices may be wrong: each such one becomes a fault.
 
     Raises DocumentError where anything else is wrong.
     """
@@ -103,14 +105,16 @@ def salvaged(document: object) -> Inventory:
     good: list[gpu.Gpu] = []
     faults: list[gpu.Fault] = []
     for position, value in enumerate(listed if isinstance(listed, list) else ()):
+        taken = {mig.uuid for known in good for mig in known.mig}
+        parts: list[gpu.Fault] = []
         try:
-            one = _gpu(value)
+            one = _gpu(sifting.sifted(value, _instance, taken, parts))
             _unique("gpus", [*good, one], ("index", "uuid", "minor", "pci"))
-            _unique("instances", [mig for known in (*good, one) for mig in known.mig], ("uuid",))
             good.append(one)
+            faults += parts
         except DocumentError as error:
             index = value.get("index") if isinstance(value, dict) else position
-            faults.append(gpu.Fault(index=_small(index), message=_fault_of(error)))
+            faults.append(gpu.Fault(index=_small(index), message=sifting.reason(error)))
     rest = parse(table | {"gpus": [], "links": []})
     known = _good_links(table.get("links"))
     return replace(rest, gpus=tuple(good), faults=(*rest.faults, *faults), links=known)
@@ -123,10 +127,6 @@ def _good_links(value: object) -> tuple[gpu.Link, ...]:
         with contextlib.suppress(DocumentError):
             good.append(_link(one))
     return tuple(good)
-
-
-def _fault_of(error: DocumentError) -> str:
-    return f"{error.message} ({error.path})" if error.path else error.message
 
 
 def _object(

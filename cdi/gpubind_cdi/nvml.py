@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SONAME = "libnvidia-ml.so.1"
 LIBRARY_FD = 3
 MIG_LOOKS = 3
+GPU_IS_LOST = 15  # of nvmlReturn_t
 ATS = 2  # of nvmlDeviceAddressingModeType_t: address translation services
 
 NO_FABRIC = bytes(16)  # the UUID of a GPU in no fabric
@@ -193,7 +194,13 @@ def _partitions(nvml: Any, handle: Any) -> dict[str, Any]:
             part = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)
         except (nvml.NVMLError_NotFound, nvml.NVMLError_InvalidArgument):
             continue  # a place that no MIG device takes
-        instances.append(_instance(nvml, index, part))
+        try:
+            instances.append(_instance(nvml, index, part))
+        except Exception as error:
+            if getattr(error, "value", 0) == GPU_IS_LOST:
+                raise
+            # whatever one MIG device makes pynvml raise, the others are told of
+            instances.append({"index": index, "fault": _word(error) or "no reason given"})
     return {"enabled": True, "instances": instances}
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpubind.errors import DocumentError, ToolkitError, UsageError
@@ -12,7 +14,7 @@ from gpubind_cdi import asking, child, driver, fields, inventory, nvml
 from gpubind_cdi.lookup import library
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PROGRAM = "from gpubind_cdi import nvml; nvml.answer({only})"
 TIMEOUT = 30.0  # seconds; a node with 16 GPUs and no persistence daemon takes some ten
@@ -74,7 +76,8 @@ def source(root: Root, search_paths: Sequence[str] = ()) -> inventory.Source:
             answer = asking.ask(first, start, limit_s)
         finally:
             os.close(fd)
-        return judged(answer, found)
+        with _system(root) as system:
+            return replace(judged(answer, found), present=driver.addresses(system))
 
     return inventory.Source(look)
 
@@ -143,10 +146,18 @@ def driver_in(root: Root) -> Driver:
 
 def _module(root: Root) -> str:
     """Give the loaded kernel module's version, as the driver root or else the host knows it."""
+    with _system(root) as system:
+        return driver.kernel_version(system)
+
+
+@contextlib.contextmanager
+def _system(root: Root) -> Iterator[Root]:
+    """Give the root of the kernel's /proc: the driver root where that has it, else the host."""
     if driver.holds_system(root):
-        return driver.kernel_version(root)
-    with Root("/") as host:
-        return driver.kernel_version(host)
+        yield root
+    else:
+        with Root("/") as host:
+            yield host
 
 
 def judged(answer: asking.Answer, found: Driver) -> inventory.Inventory:

@@ -65,9 +65,10 @@ def _named(wanted: str, gpus: Sequence[Gpu], faults: Sequence[Fault]) -> Chosen:
             if namer.matches(wanted, gpu, mig):
                 return Chosen(gpu=gpu, mig=mig)
     for fault in faults:
-        if wanted in (f"{fault.index}", f"gpu{fault.index}"):
+        place = f"{fault.index}" if fault.mig is None else f"{fault.index}:{fault.mig}"
+        if wanted in (place, f"{'gpu' if fault.mig is None else 'mig'}{place}"):
             raise UsageError(
-                f"GPU {wanted} could not be read: {fault.message}", identifier="GPU-UNREADABLE"
+                f"{fault.what} could not be read: {fault.message}", identifier="GPU-UNREADABLE"
             )
     known = ", ".join(name for one in _every(gpus) for name in _names(one))
     raise UsageError(

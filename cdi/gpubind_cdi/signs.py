@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Signs = dict[str, dict[str, Any]]
 
-GPUS = "/proc/driver/nvidia/gpus"
+GPUS = drivers.GPUS
 CAPABILITIES = "/proc/driver/nvidia/capabilities"
 FOLDERS = ("/dev/dri", "/dev/nvidia-caps")  # nodes that come and go with GPUs and their parts
 OTHERS = (

@@ -32,7 +32,14 @@ class Simulated(inventory.Source):
     __slots__ = ()
 
     def __init__(self, root: Root) -> None:
-        super().__init__(lambda: played(root) if root.exists(SCRIPT) else read(root))
+        super().__init__(lambda: _seen(root))
+
+
+def _seen(root: Root) -> inventory.Inventory:
+    from gpubind_cdi import driver
+
+    found = played(root) if root.exists(SCRIPT) else read(root)
+    return replace(found, present=driver.addresses(root))
 
 
 def is_simulated(root: Root) -> bool:

@@ -49,7 +49,7 @@ def offer(config: Config, facts: Facts) -> Offer:
     fit the strategy.
     """
     warnings = [
-        f"GPU {fault.index} is left out: it could not be read: {fault.message}"
+        f"{fault.what} is left out: it could not be read: {fault.message}"
         for fault in facts.inventory.faults
     ]
     found: dict[str, list[Device]] = {}

@@ -35,7 +35,37 @@ def source(gpus: tuple[Gpu, ...], faults: tuple[Fault, ...] = ()) -> inventory.S
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 def test_the_order_of_enumeration_changes_no_index(order: Sequence[int]) -> None:
-    assert gpu.numbered(permuted(order)) == CARDS
+    assert gpu.numbered(permuted(order)) == (CARDS, ())
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+@pytest.mark.parametrize("lost", [(0,), (2,), (3,), (0, 2), (1, 2, 3)])
+def test_lost_gpus_move_no_other_whatever_the_order(
+    order: Sequence[int], lost: tuple[int, ...]
+) -> None:
+    found = permuted(order)
+    faults = [gpu.Fault(index=place, message="lost") for place in lost]
+    read = [one for one in found if one.index not in lost]
+    names = {found[place].uuid for place in lost}
+    gone = [card.index for card in CARDS if card.uuid in names]
+    numbered, told = gpu.numbered(read, faults, SLOTS[::-1])
+    assert numbered == tuple(card for card in CARDS if card.index not in gone)
+    assert [fault.index for fault in told] == gone
+
+
+@pytest.mark.parametrize(
+    "present", [(), SLOTS[:3], (*SLOTS, "0002:01:00.0"), (*SLOTS[:3], "0002:01:00.0")]
+)
+def test_addresses_that_do_not_fit_leave_the_order_of_the_driver(present: Sequence[str]) -> None:
+    fault = gpu.Fault(index=1, message="lost")
+    others = (CARDS[0], CARDS[2], CARDS[3])
+    assert gpu.numbered(others, [fault], present) == (others, (fault,))
+
+
+def test_a_mig_device_that_cannot_be_read_is_no_lost_gpu() -> None:
+    fault = gpu.Fault(index=3, message="bad", mig=1)
+    order = (3, 1, 0, 2)  # the driver's GPU 3 is the third by address
+    assert gpu.numbered(permuted(order), [fault], SLOTS) == (CARDS, (replace(fault, index=2),))
 
 
 @pytest.mark.parametrize("lost", range(4))

@@ -80,7 +80,7 @@ def test_a_tegras_own_gpu_is_on_no_bus_and_comes_first() -> None:
         ("0000:01:00.0", 0, "NVIDIA H100"),
         ("", 1, "Orin (nvgpu)"),
     ]
-    assert [one.pci for one in gpu.numbered(found.gpus)] == ["", "0000:01:00.0"]
+    assert [one.pci for one in gpu.numbered(found.gpus)[0]] == ["", "0000:01:00.0"]
 
 
 PER_GPU = (

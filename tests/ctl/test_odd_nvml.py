@@ -64,6 +64,16 @@ def test_a_gpu_whose_name_is_garbage_works_all_the_same(root: Path, name: str) -
     assert (outcome.status, outcome.err, indexes(outcome)) == (0, "", ["0"])
 
 
+@pytest.mark.parametrize("bad", ["uuid=all", "uuid=MIG-%ff", "gi=4294967295"])
+def test_a_mig_device_that_makes_no_sense_costs_itself_alone(root: Path, bad: str) -> None:
+    odd = mig(0, 1).rstrip("\n") + f" {bad}\n"
+    outcome = told(root, gpu(0, mig=1) + mig(0, 0) + odd + mig(0, 2) + gpu(1))
+    assert (outcome.status, indexes(outcome)) == (3, ["0:0", "0:2", "1"])
+    assert outcome.err.startswith("gpubind: missing: MIG device 0:1: could not be read: expected a")
+    assert outcome.err.count("\n") == 1
+    assert told(root, gpu(0, mig=1) + mig(0, 0) + odd, "--strict").status == 1
+
+
 def test_mig_devices_of_two_gpus_with_one_uuid_are_named(root: Path) -> None:
     parts = gpu(0, mig=1) + mig(0, 0) + gpu(1, mig=1) + mig(0, 0)
     outcome = told(root, parts)

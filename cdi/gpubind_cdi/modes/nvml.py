@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gpubind_cdi.driver import Driver
-    from gpubind_cdi.gpu import Gpu
+    from gpubind_cdi.gpu import Fault, Gpu
     from gpubind_cdi.modes.mode import Host, Options
 
 
@@ -34,7 +34,7 @@ def describe(host: Host, options: Options) -> Described:
     gpus, faults = host.gpus.gpus(), host.gpus.faults()
     chosen = select.devices(options.device_ids, gpus, faults, options.coherent)
     devices, lost = _devices(driver, strategies, chosen)
-    lost = (*(_unreadable(fault.index, fault.message) for fault in faults), *lost)
+    lost = (*map(_unreadable, faults), *lost)
     lost = (*lost, *_empty(options, gpus))
     if not devices and select.NONE not in options.device_ids:
         raise _no_gpu(driver, lost)
@@ -43,6 +43,7 @@ def describe(host: Host, options: Options) -> Described:
         devices=devices,
         missing=lost,
         operations=hooks.usual(driver.version),
+        env=(f"CUDA_MPS_PIPE_DIRECTORY={options.mps_pipe}",) if options.mps_pipe else (),
         driver=driver,
         cuda=host.gpus.cuda_version(),
         gpus=[gpu for gpu in gpus if options.coherent in (None, gpu.coherent)],
@@ -102,8 +103,8 @@ def _empty(options: Options, gpus: Sequence[Gpu]) -> list[Missing]:
     ]
 
 
-def _unreadable(index: int, message: str) -> Missing:
-    return Missing(what=f"GPU {index}", reason=f"could not be read: {message}", required=True)
+def _unreadable(fault: Fault) -> Missing:
+    return Missing(what=fault.what, reason=f"could not be read: {fault.message}", required=True)
 
 
 def _no_gpu(driver: Driver, lost: Sequence[Missing]) -> ToolkitError:

@@ -55,7 +55,7 @@ def command(
         source = sources.of(found.driver, (), found.nodes)
         facts = _facts(source, found.driver, found.nodes, found.system)
     facts |= {"engines": _engines(), "specs": _specs(config_file, spec_dir, state_dir)}
-    faults = tuple(f"GPU {fault['index']}: {fault['message']}" for fault in facts["faults"])
+    faults = tuple(f"{fault['what']}: {fault['message']}" for fault in facts["faults"])
     text = json.dumps(facts, indent=2) + "\n" if as_json else _text(facts)
     return Answer(text=text, notes=(*found.notes, *faults), status=3 if faults else 0)
 
@@ -81,7 +81,9 @@ def _facts(source: GpuSource, root: Root, nodes: Root, system: Root) -> dict[str
         "nodes": {path: nodes.exists(path) for path in known.nodes},
         "note": note.read(nodes),
         "gpus": [dataclasses.asdict(gpu) for gpu in known.gpus],
-        "faults": [{"index": one.index, "message": one.message} for one in known.faults],
+        "faults": [
+            {"index": one.index, "what": one.what, "message": one.message} for one in known.faults
+        ],
     }
 
 
