@@ -82,17 +82,18 @@ def _look(wanted: Options, gpus: GpuSource, root: Root, nodes: Root, system: Roo
         raise ToolkitError(error.message, identifier=NO_GPU, hint=said) from None
 
 
-def check(ldconfig_path: str | None, hook_path: str) -> None:
-    """Raise UsageError for programs that are not given by an absolute path."""
+def check(ldconfig_path: str | None, hook_path: str, mps_pipe: str = "") -> None:
+    """Raise UsageError for what is not given by an absolute path."""
     for option, path in (
         ("--nvidia-cdi-hook-path", hook_path),
         ("--ldconfig-path", (ldconfig_path or "/").removeprefix("@")),
+        ("--mps-pipe", mps_pipe or "/"),
     ):
         if not os.path.isabs(path):
             raise UsageError(
                 f"{option} {path} is not an absolute path",
                 identifier="USE-PATH",
-                hint="engines start hooks by their absolute path",
+                hint="engines need absolute paths",
             )
 
 

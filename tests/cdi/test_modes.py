@@ -87,6 +87,31 @@ def test_a_group_of_nodes_is_one_device_of_its_own_kind(
     assert found.missing == ()
 
 
+@pytest.mark.parametrize(("name", "minor"), [("config", 7), ("monitor", 2)])
+def test_what_manages_mig_is_one_node_by_the_number_the_kernel_lists(
+    tmp_path: Path, name: str, minor: int
+) -> None:
+    tree = {
+        "/proc/driver/nvidia/version": "",
+        "/proc/driver/nvidia-caps/mig-minors": "config 7\nmonitor 2\ngpu0/gi0/access 1\n",
+        **{f"/dev/nvidia-caps/nvidia-cap{number}": Char(311, number) for number in (1, 2, 7)},
+    }
+    found = described(tmp_path, f"mig-{name}", tree)
+    assert (found.spec.kind, names(found)) == (f"nvidia.com/mig-{name}", ["all"])
+    assert node_paths(found, "all") == [f"/dev/nvidia-caps/nvidia-cap{minor}"]
+
+
+@pytest.mark.parametrize(
+    "tree", [{}, {"/proc/driver/nvidia-caps/mig-minors": "config 7\n"}], ids=["unlisted", "no node"]
+)
+def test_without_its_node_there_is_nothing_that_manages_mig(
+    tmp_path: Path, tree: dict[str, Any]
+) -> None:
+    with pytest.raises(ToolkitError) as caught:
+        described(tmp_path, "mig-config", {"/proc/driver/nvidia/version": "", **tree})
+    assert caught.value.identifier == "GEN-NO-NODES"
+
+
 def test_storage_works_without_its_files(tmp_path: Path) -> None:
     found = described(tmp_path, "gds", {"/dev/nvidia-fs0": Char(314, 0)})
     assert (mounts(found), found.missing) == ([], ())

@@ -88,6 +88,31 @@ def test_a_container_gets_the_kinds_its_variables_ask_for(tmp_path: Path) -> Non
     assert not {"/run/udev", "/etc/cufile.json"} & {one["destination"] for one in plain["mounts"]}
 
 
+def test_a_privileged_container_gets_the_nodes_for_mig_it_asks_for(tmp_path: Path) -> None:
+    written(tmp_path, "dgx-a100-mig", "nvml", "mig-config", "mig-monitor")
+    gpu = "NVIDIA_VISIBLE_DEVICES=3"
+    plain = nodes(injected(tmp_path, gpu, privileged=True))
+    for name, minor in (("CONFIG", 1), ("MONITOR", 2)):
+        given = injected(tmp_path, gpu, f"NVIDIA_MIG_{name}_DEVICES=all", privileged=True)
+        assert nodes(given) - plain == {f"/dev/nvidia-caps/nvidia-cap{minor}"}
+
+
+def test_the_pipes_of_mps_are_there_only_if_they_are_asked_for(tmp_path: Path) -> None:
+    root = node("t4", tmp_path)
+    (root / "tmp/nvidia-mps").mkdir(parents=True)
+    words = ("cdi", "generate", "--driver-root", root, "--format", "json")
+    assert "/tmp/nvidia-mps" not in gpubind(*words).out
+    outcome = gpubind(*words, "--mps-pipe", "/tmp/nvidia-mps")
+    edits = json.loads(outcome.out)["containerEdits"]
+    (mount,) = [one for one in edits["mounts"] if one["containerPath"] == "/tmp/nvidia-mps"]
+    assert (outcome.status, mount["hostPath"]) == (0, f"{root}/tmp/nvidia-mps")
+    assert "CUDA_MPS_PIPE_DIRECTORY=/tmp/nvidia-mps" in edits["env"]
+    gone = gpubind(*words, "--mps-pipe", "/gone")
+    assert (gone.status, "missing: /gone" in gone.err) == (3, True)
+    bad = gpubind(*words, "--mps-pipe", "relative")
+    assert (bad.status, bad.err.count("\n"), "[USE-PATH]" in bad.err) == (2, 1, True)
+
+
 def test_a_container_gets_the_channels_it_asks_for(tmp_path: Path) -> None:
     written(tmp_path, "gb200-nvl4", "nvml", "imex")
     folder = "/dev/nvidia-caps-imex-channels"

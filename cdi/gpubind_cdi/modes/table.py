@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpubind.errors import UsageError
-from gpubind_cdi.modes import csv, groups, imex, management, nvml, wsl
+from gpubind_cdi.modes import csv, groups, imex, management, migcaps, nvml, wsl
 from gpubind_cdi.modes.mode import Mode
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ MODES = {
             describe=management.describe,
         ),
         *groups.modes(),
+        *migcaps.modes(),
         Mode(name="imex", device_class="imex-channel", asks_gpus=False, describe=imex.describe),
     )
 }

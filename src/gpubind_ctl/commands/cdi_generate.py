@@ -18,11 +18,12 @@ from gpubind_ctl.refresh import job as jobs
 from gpubind_ctl.refresh import made, owned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from gpubind_cdi.generate import Generated
     from gpubind_cdi.modes.mode import Options
 
+    from gpubind_ctl.generation import Looked
     from gpubind_ctl.refresh.job import Job
 
 _ENV = "NVIDIA_CTK_CDI_GENERATE_"
@@ -174,6 +175,12 @@ _ENV = "NVIDIA_CTK_CDI_GENERATE_"
     show_default=True,
     help="For engines that ignore hooks: hook-free. For use inside a container: nested.",
 )
+@click.option(
+    "--mps-pipe",
+    metavar="DIR",
+    default="",
+    help="The pipe folder of CUDA's multi-process service, for containers to use; none by default.",
+)
 @click.option("--explain-missing", is_flag=True, help="Also name what a healthy host may lack.")
 @click.option("--strict", is_flag=True, help="Write nothing if something required is missing.")
 @options.state_dir
@@ -193,41 +200,38 @@ def command(
 
     Exit status 3: written, but without something required that was not found, which is named.
     """
-    generation.check(ldconfig_path, chosen["hook_path"])
+    generation.check(ldconfig_path, chosen["hook_path"], chosen["mps_pipe"])
     wanted = generation.options(**chosen)
     file = "" if output in (None, "-") else output or ""
     files.place(file or "-", form or "")
     places = roots.of(driver_root, dev_root)
     looked = generation.looks(wanted, places.driver, places.dev)
-    found, generated = looked.found, looked.found[""]
-    if strict:
-        _check_complete(generated)
+    generated = looked.found[""]
+    _check(generated, strict=strict)
     chosen_why = "; ".join((*places.notes, *_chosen(generated, wanted)))
-    notes = _notes(generated, wanted, explain_missing=explain_missing)
-    status = 3 if generated.missing else 0
-    if not file:
-        texts = [files.text(one, form or "yaml").decode() for one in found.values()]
-        said = (chosen_why,) if chosen_why else ()
-        return Answer(text="".join(texts), notes=(*said, *notes), status=status)
-    job = jobs.of(wanted, driver_root, dev_root, file, form, state_dir, strict=strict)
-    if looked.signs is not None:
-        found[""] = made.told(generated, job, looked.signs)
-    first, *more = _saved(found, file, job, wanted)
-    summary = "; ".join(filter(None, (first, chosen_why)))
-    return Answer(notes=(summary, *more, *notes), status=status)
+    notes, status = _notes(generated, wanted, explain=explain_missing), 3 * bool(generated.missing)
+    if file:
+        job = jobs.of(wanted, driver_root, dev_root, file, form, state_dir, strict=strict)
+        first, *more = _saved(looked, file, job, wanted)
+        first += f"; {chosen_why}" if chosen_why else ""
+        return Answer(notes=(first, *more, *notes), status=status)
+    texts = [files.text(one, form or "yaml").decode() for one in looked.found.values()]
+    return Answer(text="".join(texts), notes=(*filter(None, [chosen_why]), *notes), status=status)
 
 
-def _saved(found: Mapping[str, Generated], file: str, job: Job, wanted: Options) -> Iterator[str]:
+def _saved(looked: Looked, file: str, job: Job, wanted: Options) -> Iterator[str]:
     """Save the spec, and beside it those of one kind of GPU; say so of each."""
     path, ending = os.path.splitext(files.place(file, job.form)[0])
-    for kind, one in found.items():
+    for kind, one in looked.found.items():
+        if not kind and looked.signs is not None:
+            one = made.told(one, job, looked.signs)  # noqa: PLW2901 - the same, with more beside
         beside = f"{path}.{kind}{ending}" if kind else file
         yield _done(files.save(one, beside, form=job.form, state=job.state).spec, one, wanted)
     owned.sign(job, owned.look(job).digest)
 
 
-def _check_complete(generated: Generated) -> None:
-    if generated.missing:
+def _check(generated: Generated, *, strict: bool) -> None:
+    if strict and generated.missing:
         raise ToolkitError(
             f"nothing written: {'; '.join(map(str, generated.missing))}",
             identifier="GEN-INCOMPLETE",
@@ -250,8 +254,8 @@ def _chosen(generated: Generated, wanted: Options) -> Iterator[str]:
     yield from generated.notes
 
 
-def _notes(generated: Generated, wanted: Options, *, explain_missing: bool) -> tuple[str, ...]:
-    optional = generated.explain_missing if explain_missing else ()
+def _notes(generated: Generated, wanted: Options, *, explain: bool) -> tuple[str, ...]:
+    optional = generated.explain_missing if explain else ()
     return (
         *(f"missing: {one}" for one in generated.missing),
         *(f"not there, not required: {one}" for one in optional),

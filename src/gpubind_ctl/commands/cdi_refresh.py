@@ -98,7 +98,7 @@ def _job(
     state_dir: str,
     **chosen: Any,
 ) -> Job:
-    generation.check(ldconfig_path, chosen["hook_path"])
+    generation.check(ldconfig_path, chosen["hook_path"], chosen["mps_pipe"])
     if output in ("", "-"):
         raise UsageError("no file to keep true", identifier="USE-OUTPUT", hint="see --output")
     options = _options(**chosen)

@@ -35,6 +35,8 @@ BY_NODES = {
     "mofed": "/dev/infiniband/*",
     "gdrcopy": "/dev/gdrdrv*",
     "nvswitch": "/dev/nvidia-nvswitch*",
+    "mig-config": "/dev/nvidia-caps/nvidia-cap*",
+    "mig-monitor": "/dev/nvidia-caps/nvidia-cap*",
     "imex": "/dev/nvidia-caps-imex-channels/*",
 }
 """Modes whose devices are these nodes and nothing else."""
