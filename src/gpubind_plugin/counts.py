@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Counts(Protocol):
@@ -14,6 +17,9 @@ class Counts(Protocol):
 
     def devices(self, resource: str, all_of_them: int, unhealthy: int) -> None:
         """Note how many devices a resource has now, and how many of them are unhealthy."""
+
+    def events(self, told: Mapping[str, int]) -> None:
+        """Note how often each event was told so far, by kind and number: `xid 79`."""
 
     def looked(self, seconds: float, result: str) -> None:
         """Note how long a look at the node took; `result` is `done` or `failed`."""
@@ -28,6 +34,9 @@ class Nobody:
         """Forget it, as nobody asks."""
 
     def devices(self, resource: str, all_of_them: int, unhealthy: int) -> None:
+        """Forget it, as nobody asks."""
+
+    def events(self, told: Mapping[str, int]) -> None:
         """Forget it, as nobody asks."""
 
     def looked(self, seconds: float, result: str) -> None:

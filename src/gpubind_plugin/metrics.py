@@ -42,10 +42,11 @@ COUNTED: Mapping[str, tuple[str, tuple[str, ...]]] = {
 class Metrics:
     """What is counted and measured, in a registry of its own: a `gpubind_plugin.counts.Counts`."""
 
-    __slots__ = ("_counters", "_devices", "_looks", "registry")
+    __slots__ = ("_counters", "_devices", "_looks", "_told", "registry")
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._told: dict[str, int] = {}
         prometheus_client.ProcessCollector(registry=self.registry)
         self._counters = {
             name: Counter(f"gpubind_{name}", text, labels, registry=self.registry)
@@ -70,6 +71,13 @@ class Metrics:
         """Note how many devices a resource has now."""
         self._devices.labels(resource, "healthy").set(all_of_them - unhealthy)
         self._devices.labels(resource, "unhealthy").set(unhealthy)
+
+    def events(self, told: Mapping[str, int]) -> None:
+        """Note how often each event was told so far."""
+        for name, total in told.items():
+            kind, _, code = name.partition(" ")
+            self._counters["events"].labels(kind, code).inc(total - self._told.get(name, 0))
+        self._told = dict(told)
 
     def looked(self, seconds: float, result: str) -> None:
         """Note how long a look at the node took."""

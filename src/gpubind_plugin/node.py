@@ -166,6 +166,7 @@ class Node:
 
     def _offer(self) -> None:
         """Offer what was seen last, as far as it is well."""
+        self.counts.events(self._health.events())
         if self._seen is None or self._failures:
             return
         seen = self._seen

@@ -31,6 +31,9 @@ class Health(Protocol):
     def unhealthy(self) -> Mapping[str, str]:
         """Give the UUIDs of GPUs and MIG devices that nobody should get, with the reasons."""
 
+    def events(self) -> Mapping[str, int]:
+        """Give how often each thing was told so far, by kind and number: `xid 79`."""
+
     def close(self) -> None:
         """End the watching."""
 
@@ -48,6 +51,10 @@ class Well:
 
     def unhealthy(self) -> Mapping[str, str]:
         """Give nothing, as all is well."""
+        return {}
+
+    def events(self) -> Mapping[str, int]:
+        """Give nothing, as nothing was told."""
         return {}
 
     def close(self) -> None:

@@ -57,6 +57,8 @@ def test_what_was_counted_is_shown(troubles: Standing) -> None:
     counts.count("registrations", resource=GPU, result="failed")
     counts.devices(GPU, 8, 1)
     counts.looked(0.3, "done")
+    counts.events({"xid 79": 2})
+    counts.events({"xid 79": 5, "mig": 1})
     with served(counts, troubles) as address:
         status, text = fetched(f"{address}/metrics")
     assert status == 200
@@ -66,6 +68,8 @@ def test_what_was_counted_is_shown(troubles: Standing) -> None:
         f'gpubind_registrations_total{{resource="{GPU}",result="failed"}} 1.0',
         f'gpubind_devices{{health="healthy",resource="{GPU}"}} 7.0',
         f'gpubind_devices{{health="unhealthy",resource="{GPU}"}} 1.0',
+        'gpubind_events_total{code="79",kind="xid"} 5.0',
+        'gpubind_events_total{code="",kind="mig"} 1.0',
         'gpubind_look_seconds_bucket{le="0.5",result="done"} 1.0',
         'gpubind_look_seconds_bucket{le="0.25",result="done"} 0.0',
     }

@@ -92,6 +92,10 @@ class Watch:
         """Give the UUIDs of GPUs and MIG devices that nobody should get, with the reasons."""
         return self.board.unhealthy()
 
+    def events(self) -> dict[str, int]:
+        """Give how often each thing was told so far, as `xid 79`."""
+        return dict(self.board.events)
+
     def close(self) -> None:
         """End the listening."""
         if self._closed:
