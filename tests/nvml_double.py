@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gpubind_cdi import asking, inventory, nvml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 class Failed(Exception):  # noqa: N818 - stands for pynvml's NVMLError
@@ -50,7 +50,9 @@ class Library:
     NVMLError_NotFound = NotFound
     NVMLError_InvalidArgument = NotFound
 
-    def __init__(self, gpus: list[dict[str, Any]], faults: dict[tuple[str, int], Failed]) -> None:
+    def __init__(
+        self, gpus: list[dict[str, Any]], faults: Mapping[tuple[str, int], Failed]
+    ) -> None:
         self.gpus = gpus
         self.failing = faults
 
@@ -151,7 +153,7 @@ def part(uuid: str, name: str) -> dict[str, Any]:
 
 
 def read(
-    *gpus: dict[str, Any], faults: dict[tuple[str, int], Failed] | None = None
+    *gpus: dict[str, Any], faults: Mapping[tuple[str, int], Failed] | None = None
 ) -> inventory.Inventory:
     answer = asking.Answer()
     for words in nvml.read(Library(list(gpus), faults or {})):
