@@ -52,14 +52,14 @@ _source = click.option(
     "source",
     type=click.Choice(["file", "command"]),
     default="file",
-    help="Read the engine's files, or what its program prints.",
+    help="As in the field's toolkit; the engine's files are read in either case.",
 )
 _executable = click.option(
     "--executable-path",
     "executable",
     default="",
     metavar="FILE",
-    help="The engine's program, for --config-source command.",
+    help="The engine's program, which is asked for its version and what it makes of the result.",
 )
 _layout = click.option(
     "--layout",

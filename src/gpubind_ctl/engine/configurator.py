@@ -73,7 +73,7 @@ def _planned(one: Engine, target: Target, wants: Wants, record: Record, host: Ho
         target=target,
         record=record,
         edits=edits,
-        notes=(*target.notes, *one.notes(target, wants), *_odd(edits)),
+        notes=(*target.notes, *_source(one, wants), *one.notes(target, wants), *_odd(edits)),
         partial=bool(wants.cdi and not setting.cdi),
     )
 
@@ -187,6 +187,13 @@ def _current(one: Engine, target: Target, record: Record, host: Host) -> Record:
     record = _settled(record, host)
     here = one.read(target).runtimes
     return record if any(name in here for name in record.names) else replace(record, changes=())
+
+
+def _source(one: Engine, wants: Wants) -> tuple[str, ...]:
+    """Tell that files are read whatever the source: a dump does not say which file has a key."""
+    if wants.source == "file":
+        return ()
+    return (f"warning: {one.name}'s files are read all the same, as {one.name} reads them",)
 
 
 def _odd(edits: Sequence[Edit]) -> tuple[str, ...]:

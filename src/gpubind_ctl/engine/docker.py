@@ -54,10 +54,6 @@ class Docker:
         notes = []
         if wants.config and argv and main != loaded:
             notes.append(f"warning: dockerd loads {loaded}, not {main}")
-        if wants.source == "command":
-            notes.append(
-                "warning: docker has no command that shows its configuration; files are read"
-            )
         return Target(
             main=main,
             files=(File(main, host.read(main)),),

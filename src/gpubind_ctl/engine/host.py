@@ -36,13 +36,19 @@ class ThisHost:
     """The port's one implementation; see `engine.Host` for what each method gives."""
 
     def __init__(
-        self, env: Mapping[str, str], *, config: str = "", units: Sequence[str] = ()
+        self,
+        env: Mapping[str, str],
+        *,
+        config: str = "",
+        units: Sequence[str] = (),
+        uid: int | None = None,
     ) -> None:
         """`config` is the file the operator names: daemons that load another are not meant.
 
         `units` are the folders of systemd's units, by default those of root's or the user's own.
+        `uid` is whose engines are meant, by default ours.
         """
-        self.uid = os.geteuid()
+        self.uid = os.geteuid() if uid is None else uid
         self.env = env
         self.config = config
         self.units = units or (_users_units(env) if self.uid else UNITS)

@@ -10,8 +10,11 @@ import pytest
 from containerd_hosts import FakeHost
 
 from gpubind.errors import ToolkitError
+from gpubind_ctl.engine.aftermath import advice
+from gpubind_ctl.engine.configurator import Done
 from gpubind_ctl.engine.docker import Docker
-from gpubind_ctl.engine.engine import Daemon, File, Target, Wants
+from gpubind_ctl.engine.engine import Daemon, Edit, File, Target, Wants
+from gpubind_ctl.engine.journal import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +96,21 @@ class DockerHost(FakeHost):
 def test_the_file_that_dockerd_loads_is_found(host: DockerHost, main: str, how: str) -> None:
     target = Docker().find(Wants(), host)
     assert (target.main, target.how, target.version) == (main, how, (27, 5, 1))
+
+
+@pytest.mark.parametrize(
+    ("host", "command"),
+    [
+        (DockerHost(), "docker"),
+        (DockerHost({SNAP: "{}"}), "snap.docker.dockerd"),
+        (DockerHost(uid=1000), "--user docker"),
+    ],
+)
+def test_the_advice_names_the_unit_that_is_restarted(host: DockerHost, command: str) -> None:
+    target = Docker().find(Wants(), host)
+    edit = Edit(target.main, None, b"{}")
+    done = Done(target=target, record=Record(engine="docker", main=target.main), edits=(edit,))
+    assert advice(Docker(), done)[-1].endswith(f": systemctl restart {command}")
 
 
 def test_a_user_s_config_folder_counts_for_rootless_docker() -> None:

@@ -28,6 +28,8 @@ STOCK = "[Service]\nType=notify\nExecStart=/usr/bin/dockerd -H fd:// --container
         (["Environment='A=1 2' B=3\nExecStart=/x $A ${A} $B$B $NO"], "/x|1|2|1 2|33"),
         (["ExecStart=/x 'a b' \"c d\""], "/x|a b|c d"),
         (["ExecStart=/x 'unfinished"], "/x 'unfinished"),
+        (["ExecStart=/bin/sh -c 'exec /x --config /a'"], "exec /x --config /a"),
+        (["ExecStart=/x -c /a"], "/x -c /a"),
         ([""], ""),
     ],
 )
@@ -78,3 +80,13 @@ def test_the_operator_s_unit_and_drop_ins_win(tmp_path: Path) -> None:
 )
 def test_the_value_of_a_flag(argv: str, value: str | None) -> None:
     assert unit.flag(argv.split(), "--config-file") == value
+
+
+def test_a_user_s_units_are_not_the_system_s(tmp_path: Path) -> None:
+    own = "[Service]\nExecStart=/home/u/bin/dockerd-rootless.sh --config-file /home/u/d.json\n"
+    trees.build(tmp_path, {"/.config/systemd/user/docker.service": own})
+    host = hosts.ThisHost({"HOME": str(tmp_path)}, uid=1000)
+    words = host.unit("docker.service")
+    assert words == ("/home/u/bin/dockerd-rootless.sh", "--config-file", "/home/u/d.json")
+    assert hosts.ThisHost({"HOME": str(tmp_path)}, uid=0).units == hosts.UNITS
+    assert not set(host.units) & set(hosts.UNITS)
