@@ -16,19 +16,21 @@ from gpubind_cdi import signs, simulated
 from gpubind_cdi.lookup import files, library
 
 from gpubind import errors
+from gpubind.errors import ToolkitError
 from gpubind_plugin import looking, resources, specs, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gpubind.errors import ToolkitError
     from gpubind.root import Root
     from gpubind_plugin.config import Config
     from gpubind_plugin.device import Device
     from gpubind_plugin.facts import Facts
     from gpubind_plugin.resources import Offer
+    from gpubind_plugin.specs import Written
 
 GONE = ("DRV-NOT-FOUND", "DRV-NOT-LOADED")  # errors of a driver that is not there
+REASONS = {"K8S-MIG": standing.MIG, "K8S-SPECS": standing.SPECS}
 FILES = (simulated.FILE, drivers.KERNEL_FILE, "/proc/driver/nvidia-caps/mig-minors")
 DEPTH = 3  # of the capabilities: gpu0/mig/gi1/ci0
 
@@ -50,11 +52,12 @@ class Seen:
 def see(config: Config, *, folder: str = specs.FOLDER) -> Seen:
     """Look at the node, and write the specs its devices are named by to `folder`.
 
-    Raises what `looking.look`, `resources.offer` and `specs.write` raise.
+    Raises what `looking.look` and `resources.offer` raise, and ToolkitError K8S-SPECS where the
+    specs can't be written.
     """
     facts = looking.look(config)
     offer = resources.offer(config, facts)
-    written = specs.write(config, facts, folder=folder)
+    written = _written(config, facts, folder)
     with looking.opened(facts.roots) as host:
         present = frozenset(name.lower() for name in files.listed(host.system, signs.GPUS))
     return Seen(
@@ -64,6 +67,17 @@ def see(config: Config, *, folder: str = specs.FOLDER) -> Seen:
         present=present,
         warnings=(*offer.warnings, *written.warnings),
     )
+
+
+def _written(config: Config, facts: Facts, folder: str) -> Written:
+    try:
+        return specs.write(config, facts, folder=folder)
+    except (ToolkitError, OSError) as error:
+        why = str(error) if isinstance(error, ToolkitError) else errors.line(error, "SYS-REFUSED")
+        raise ToolkitError(
+            f"the CDI specs that devices are named by can't be written: {why}",
+            identifier="K8S-SPECS",
+        ) from None
 
 
 def mark(config: Config) -> object:
@@ -123,10 +137,8 @@ def trouble(error: ToolkitError | OSError) -> tuple[str, str]:
     """Give the reason and the line for a look that failed."""
     if isinstance(error, OSError):
         return standing.DRIVER, errors.line(error, "SYS-REFUSED")
-    if error.identifier == "K8S-MIG":
-        return standing.MIG, str(error)
     if error.identifier not in GONE:
-        return standing.DRIVER, str(error)
+        return REASONS.get(error.identifier, standing.DRIVER), str(error)
     if error.identifier == "DRV-NOT-FOUND" and os.path.exists(drivers.KERNEL_FILE):
         hint = (
             "the kernel module is loaded: is the host's driver mounted here, or given by a class?"

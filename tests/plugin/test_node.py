@@ -255,3 +255,25 @@ def test_cdi_specs_are_written_before_their_devices_are_announced(
         (name,) = (one.name for one in given.cdi_devices)
         assert name == f"{spec['kind']}={spec['devices'][0]['name']}"
         assert not given.envs
+
+
+def test_specs_that_cannot_be_written_are_a_reason_of_their_own(
+    kubelet: Kubelet, tmp_path: Path
+) -> None:
+    node = simulated_nodes.node("t4", tmp_path)
+    more = {"device_list_strategy": ("cdi-cri",), "fail_on_init_error": False}
+    (tmp_path / "cdi").write_text("a file where the folder should be")
+    with plugins.running(configured(node, kubelet, **more), tmp_path / "cdi") as plugin:
+        plugin.until(lambda: plugin.reasons() == {standing.SPECS})
+        assert kubelet.registered == []
+        (tmp_path / "cdi").unlink()
+        kubelet.until(lambda it: it.lists())
+
+
+def test_gpus_whose_mig_modes_do_not_fit_the_strategy_are_a_reason_of_their_own(
+    kubelet: Kubelet, tmp_path: Path
+) -> None:
+    node = simulated_nodes.node("dgx-a100-mig", tmp_path)
+    config = configured(node, kubelet, mig_strategy="single", fail_on_init_error=False)
+    with plugins.running(config, tmp_path / "cdi") as plugin:
+        plugin.until(lambda: plugin.reasons() == {standing.MIG})
