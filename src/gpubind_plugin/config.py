@@ -161,6 +161,7 @@ class Config:
     container_driver_root: str = "/driver-root"
     shared_devices_allocation_policy: str = "distributed"
     shared_devices_allocation_strict: bool = False
+    aligned_allocation_strict: bool = False
     kubelet_socket: str = "/var/lib/kubelet/device-plugins/kubelet.sock"
     config_file: str = ""
     cdi_feature_flags: tuple[str, ...] = ()

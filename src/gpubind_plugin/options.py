@@ -127,6 +127,12 @@ ROWS = (
         "Refuse what the policy can only nearly do.",
         TRUTH,
     ),
+    _row(
+        "aligned_allocation_strict",
+        "flags.plugin.alignedAllocationStrict",
+        "Refuse full GPUs that are farther apart than on an idle node.",
+        TRUTH,
+    ),
     _row("imex_channel_ids", "imex.channelIDs", "The IMEX channels: none, or 0.", NUMBERS),
     _row("imex_required", "imex.required", "Without its IMEX channel nothing is offered.", TRUTH),
     _row(

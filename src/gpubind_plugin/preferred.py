@@ -9,11 +9,13 @@ by one, each time the first in the order that the policy says:
     spread         of what this container has least of
 
 `strict` refuses what a policy can only nearly do: with `packed` more GPUs than a node where all is
-free would need, with the others two replicas of one device in one container.
+free would need, with the others two replicas of one device in one container, of full GPUs a set
+that is less close than on a node where all is free.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -49,7 +51,11 @@ def answer(
     nvml = known.platform == facts.NVML
     if nvml and not any(one.is_mig for one in offered) and not any(map(_shared, available)):
         score = links.score(offered, known.inventory.links)
-        return _aligned(offered, available, required, size, score)
+        close = _aligned(offered, available, required, size, score)
+        if config.aligned_allocation_strict:
+            idle = _aligned(offered, [one.id for one in offered], required, size, score)
+            _check_close(close, _total(close, score), _total(idle, score))
+        return close
     policy = config.shared_devices_allocation_policy if nvml else DISTRIBUTED
     strict = config.shared_devices_allocation_strict
     return chosen(offered, available, required, size, policy=policy, strict=strict)
@@ -66,13 +72,20 @@ def _aligned(
     size: int,
     score: links.Score,
 ) -> list[str]:
-    free = set(available)
-    uuids = {one.id: one.uuid for one in offered}
+    free = set(available)  # the id of a full GPU is its UUID
+    return aligned.best([one.id for one in offered if one.id in free], required, size, score)
 
-    def by_id(one: str, other: str) -> int:
-        return score(uuids[one], uuids[other])
 
-    return aligned.best([one for one in uuids if one in free], required, size, by_id)
+def _total(ids: Sequence[str], score: links.Score) -> int:
+    return sum(score(*pair) for pair in itertools.combinations(ids, 2))
+
+
+def _check_close(ids: Sequence[str], found: int, idle: int) -> None:
+    if ids and found < idle:
+        raise _refused(
+            f"{len(ids)} GPUs would score {found} for their links, not {idle} as when all are "
+            "free, which strict alignment refuses"
+        )
 
 
 def chosen(

@@ -11,6 +11,7 @@ from gpubind_cdi.gpu import Link
 from gpubind_cdi.inventory import Inventory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plugin import divided
 
 from gpubind.errors import ToolkitError
 from gpubind_plugin import aligned, facts, preferred
@@ -18,40 +19,12 @@ from gpubind_plugin.config import Config
 from gpubind_plugin.device import Device, bare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     Score = Callable[[str, str], int]
 
 POLICIES = ("distributed", "packed", "spread")
 FEW = settings(max_examples=60, deadline=None)
-
-
-def divisions(left: Sequence[str | None], size: int) -> Iterator[list[list[str | None]]]:
-    """Give all divisions into sets: the first of what is left is always in the next set."""
-    if not left:
-        yield []
-        return
-    nobodies = left.count(None)
-    for places in itertools.combinations(range(1, len(left)), size - 1):
-        one = [left[0], *(left[place] for place in places)]
-        if one.count(None) in (0, nobodies):
-            rest = [it for at, it in enumerate(left) if at and at not in places]
-            for more in divisions(rest, size):
-                yield [one, *more]
-
-
-def oracle(names: list[str], required: set[str], size: int, score: Score) -> list[str]:
-    def of(one: list[str | None]) -> int:
-        return sum(score(a, b) for a, b in itertools.combinations(one, 2) if a and b)
-
-    best: list[list[str | None]] | None = None
-    padded: list[str | None] = [*names, *[None] * (-len(names) % size)]
-    for division in divisions(padded, size):
-        good = [one for one in division if None not in one and required <= set(one)]
-        if good and (best is None or sum(map(of, division)) > sum(map(of, best))):
-            best = division
-    sets = [one for one in best or [] if None not in one and required <= set(one)]
-    return [one for one in max(sets, key=of, default=[]) if one]
 
 
 @st.composite
@@ -73,7 +46,7 @@ def test_the_gpus_taken_are_those_of_the_best_of_all_divisions(
     names, score = node
     size = data.draw(st.integers(1, len(names)))
     required = data.draw(st.sets(st.sampled_from(names), max_size=size))
-    want = oracle(names, required, size, score)
+    want = divided.best(names, required, size, score)
     assert aligned.best(names, sorted(required), size, score) == want
 
 
@@ -277,6 +250,15 @@ def test_full_gpus_go_by_what_is_known_of_their_links() -> None:
 def test_full_gpus_of_unknown_links_go_by_numa_node() -> None:
     offered, ids = full(4, g0=0, g1=1, g2=1, g3=0), ["g0", "g1", "g2"]
     assert preferred.answer(Config(), seen(), offered, ids, [], 2) == ["g1", "g2"]
+
+
+def test_strict_alignment_refuses_gpus_that_are_farther_apart_than_they_could_be() -> None:
+    told = Config(aligned_allocation_strict=True)
+    offered = full(4, g0=0, g1=0, g2=1, g3=1)
+    assert preferred.answer(told, seen(), offered, ["g0", "g2", "g3"], [], 2) == ["g2", "g3"]
+    with pytest.raises(ToolkitError, match="2 GPUs would score 10 for their links, not 20"):
+        preferred.answer(told, seen(), offered, ["g0", "g2"], [], 2)
+    assert preferred.answer(told, seen(), offered, ["g0"], [], 2) == []
 
 
 def test_ids_that_nobody_offers_are_not_taken() -> None:
