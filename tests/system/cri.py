@@ -93,10 +93,13 @@ class Cri:
         handler: str = "",
         environment: Mapping[str, str] | None = None,
         devices: Sequence[str] = (),
+        annotations: Mapping[str, str] | None = None,
+        image: str = images.TAG,
     ) -> list[str]:
         """Run a container in a pod of its own; gives the lines it wrote.
 
-        `handler` is a RuntimeClass's: a runtime's name, "" for the default; `devices` are CDI's.
+        `handler` is a RuntimeClass's: a runtime's name, "" for the default; `devices` are CDI's;
+        `annotations` are the container's, as a device plugin gives them.
         """
         name = f"pod-{next(COUNTER)}"
         security = message((1, message((1, NODE_NETWORK))))
@@ -107,9 +110,10 @@ class Cri:
         )
         container = message(
             (1, message((1, name))),
-            (2, message((1, images.TAG))),
+            (2, message((1, image))),
             *((3, word) for word in words),
             *((6, message((1, key), (2, value))) for key, value in (environment or {}).items()),
+            *((10, message((1, key), (2, value))) for key, value in (annotations or {}).items()),
             (11, f"{name}.log"),
             *((17, message((1, device))) for device in devices),
         )

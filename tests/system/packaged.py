@@ -22,6 +22,7 @@ PACKAGES = (
     *("python3-grpcio", "python3-protobuf", "python3-prometheus-client"),
     *("runc", "mount", "util-linux"),
 )
+ENGINES = ("docker.io", "docker-cli", "containerd", "podman", "conmon", "crun")
 OWN = (
     "/run/layers",
     "/run/runc-tests",
@@ -39,10 +40,21 @@ NAMES = ("gpubind-runtime", "gpubind", "gpubind-kubernetes", "gpubind-nvidia-com
 
 def root(release: str) -> str:
     """Give the cached folder of the host's root, never to be written to."""
+    return _cached(f"packaged-{release}", release, PACKAGES)
+
+
+def root_with_engines(release: str) -> str:
+    """Give the cached folder of a host's root that has the release's container engines."""
+    # Debian 12's client comes with its daemon.
+    engines = (name for name in ENGINES if (release, name) != ("bookworm", "docker-cli"))
+    return _cached(f"engines-{release}", release, (*PACKAGES, *engines))
+
+
+def _cached(name: str, release: str, packages: tuple[str, ...]) -> str:
     lines = debian.archive_lines(release, ["main"])
 
     def build(folder: str) -> None:
-        hooks = ("--mode=root", "--variant=essential", f"--include={','.join(PACKAGES)}")
+        hooks = ("--mode=root", "--variant=essential", f"--include={','.join(packages)}")
         relaxed = ['--aptopt={} "{}"'.format(*one.split("=")) for one in debian.relaxed()]
         words = ["/usr/bin/mmdebstrap", *hooks, *relaxed, release, folder, *lines.splitlines()]
         env = debian.APT_ENVIRONMENT | {"TMPDIR": os.path.dirname(folder)}
@@ -50,7 +62,7 @@ def root(release: str) -> str:
         if done.returncode:
             raise debian.UnavailableError(done.stderr.strip()[-500:])
 
-    return debian.cached(f"packaged-{release}", repr((lines, PACKAGES)), build)
+    return debian.cached(name, repr((lines, packages)), build)
 
 
 def built(folder: str, version: str = "", only: str = "deb") -> list[str]:

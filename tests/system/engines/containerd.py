@@ -83,6 +83,7 @@ class Containerd:
         options: Sequence[str] = (),
         runtime: str = RUNC,
         status: int | None = 0,
+        image: str = images.TAG,
     ) -> subprocess.CompletedProcess[str]:
         """Run a container to its end."""
         values = [f"--env={key}={value}" for key, value in (environment or {}).items()]
@@ -94,4 +95,4 @@ class Containerd:
             *values,
             *options,
         )
-        return self.call("run", *given, images.TAG, name, *words, status=status)
+        return self.call("run", *given, image, name, *words, status=status)

@@ -89,8 +89,9 @@ class Docker:
         environment: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
         status: int | None = 0,
+        image: str = images.TAG,
     ) -> subprocess.CompletedProcess[str]:
         """Run a container to its end."""
         values = [f"--env={key}={value}" for key, value in (environment or {}).items()]
         given = ("--rm", "--network=none", *values, *options)
-        return self.call("run", *given, images.TAG, *words, status=status)
+        return self.call("run", *given, image, *words, status=status)

@@ -76,11 +76,12 @@ class Podman:
         environment: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
         status: int | None = 0,
+        image: str = images.TAG,
         runtime: str = RUNC,
     ) -> subprocess.CompletedProcess[str]:
         """Run a container to its end."""
         values = [f"--env={key}={value}" for key, value in (environment or {}).items()]
-        given = (*OPTIONS, *values, *options, images.TAG, *words)
+        given = (*OPTIONS, *values, *options, image, *words)
         return self.call("run", *given, status=status, runtime=runtime)
 
     def run_rootfs(
