@@ -123,8 +123,16 @@ def activate(share: str = SHARE, lib: str = LIB) -> str:
     before = flip(lib, name)
     for other in os.listdir(lib):
         if other not in (LINK, name, before):
-            shutil.rmtree(f"{lib}/{other}")
+            _remove(f"{lib}/{other}")
     return name
+
+
+def _remove(path: str) -> None:
+    """Remove a version's folder, or what an installation without packages left here."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
 
 
 def flip(lib: str, name: str) -> str:

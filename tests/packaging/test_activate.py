@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import activate
 import checkout
 import contents
+import install
 import pytest
 
 if TYPE_CHECKING:
@@ -110,6 +111,16 @@ def test_what_was_left_by_a_kill_goes(host: Host) -> None:
     host.activate()
     assert [name for name in os.listdir(host.lib) if name.startswith(activate.NEW)] == []
     assert host.start() == "gpubind-cdi-hook version 2.0\n"
+
+
+def test_an_installation_without_packages_gives_way(tmp_path: Path) -> None:
+    install.install(str(tmp_path), tools=False)
+    host = Host(tmp_path)
+    host.lib = f"{tmp_path}/lib/gpubind"
+    host.unpack("runtime", "1.0")
+    name = host.activate()
+    assert sorted(os.listdir(host.lib)) == [name, "current"]
+    assert host.start() == "gpubind-cdi-hook version 1.0\n"
 
 
 def test_a_name_tells_versions_and_codes_apart(host: Host) -> None:

@@ -29,6 +29,7 @@ OVERLAYS = sorted(os.listdir(os.path.join(PLACE, "overlays")))
 KNOWN = kubernetes_validate.utils.all_versions()
 VERSIONS = (KNOWN[0], KNOWN[-1])
 SLICED = "version: v1\nsharing: {timeSlicing: {resources: [{name: gpu, replicas: 4}]}}\n"
+FOUR = SLICED.replace("name: gpu", "name: nvidia.com/gpu")
 VALUES: dict[str, dict[str, Any]] = {
     "defaults": {},
     "configs": {"configs": {"default": "version: v1\n", "sliced": SLICED}},
@@ -91,15 +92,51 @@ def test_an_invalid_manifest_is_seen() -> None:
         kubernetes_validate.validate(daemon, VERSIONS[0], strict=True)
 
 
-def test_the_chart_with_its_defaults_is_the_base() -> None:
-    def normal(documents: Documents) -> Documents:
-        kept = [copy.deepcopy(one) for one in documents if one["kind"] != "Namespace"]
-        for spec in pods(kept).values():
-            for container in spec["containers"]:
-                container.pop("imagePullPolicy", None)
-        return sorted(kept, key=lambda one: str(one["kind"]))
+ALIKE: dict[str, dict[str, Any]] = {
+    "base": {},
+    "labels": {"labels": {"enabled": True}},
+    "time-slicing": {"configs": {"default": FOUR}},
+    "mig-mixed": {"migStrategy": "mixed"},
+    "cdi": {"cdi": True, "deviceListStrategy": "cdi-annotations,cdi-cri"},
+    "mps": {
+        "configs": {"default": FOUR.replace("timeSlicing", "mps")},
+        "mps": {"config": "default"},
+        "labels": {"enabled": True},
+    },
+}
 
-    assert normal(of("chart:defaults")) == normal(of("base"))
+
+@pytest.mark.parametrize("overlay", ALIKE)
+def test_the_chart_gives_what_the_overlay_does(overlay: str) -> None:
+    chart = chart_rendering.rendered(CHART, ALIKE[overlay], "gpubind")
+    assert compared(chart) == compared(of(overlay))
+
+
+def compared(documents: Documents) -> dict[str, Any]:
+    """Give the documents by name, without what may differ: order, names of ConfigMaps, policies."""
+    found = {}
+    for one in copy.deepcopy(documents):
+        if one["kind"] == "ConfigMap":
+            found["ConfigMap"] = [yaml.safe_load(text) for text in one["data"].values()]
+        elif one["kind"] == "DaemonSet":
+            one["spec"].pop("updateStrategy", None)
+            one["spec"]["template"]["metadata"].pop("annotations", None)
+            spec = one["spec"]["template"]["spec"]
+            for container in (*spec["containers"], *spec.get("initContainers", ())):
+                container.pop("imagePullPolicy", None)
+                for key in ("env", "volumeMounts"):
+                    ordered = sorted(
+                        container.get(key, ()), key=lambda one: str(sorted(one.items()))
+                    )
+                    # the path of the hook is the plugin's default
+                    container[key] = [v for v in ordered if v["name"] != "NVIDIA_CDI_HOOK_PATH"]
+            spec["volumes"].sort(key=lambda volume: str(volume["name"]))
+            for volume in spec["volumes"]:
+                volume.get("configMap", {}).pop("name", None)
+            found[one["metadata"]["name"]] = one
+        elif one["kind"] != "Namespace":
+            found[one["kind"]] = one
+    return found
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -20,6 +20,7 @@ from system import packaged
 from system.place import Place
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.system
@@ -104,29 +105,31 @@ def starts(bundle: str) -> list[Any]:
         return [json.loads(line) for line in file if line.endswith("\n")]
 
 
+def prepare(host: Place) -> None:
+    """Name a runtime that only ends, so that a start is the shim's work alone."""
+    config = 'nvidia-container-runtime.runtimes = ["ends"]'
+    script = 'mkdir -p /etc/gpubind; echo "$1" >/etc/gpubind/config.toml; cd /usr/bin'
+    script += "; echo '#!/bin/sh' >ends; chmod 755 ends"
+    host.run("sh", "-ec", script, "sh", config)
+    say(host, "absent")
+
+
+def loop(host: Place, bundle: str) -> subprocess.Popen[bytes]:
+    """Start containers one after the other in a bundle, until the last phase."""
+    os.makedirs(bundle)
+    with open(f"{bundle}/starts", "x", encoding="utf-8"):
+        pass
+    words = ("/usr/bin/python3", "-c", LOOP, bundle, json.dumps(CONFIG))
+    return host.start(*words, log=f"{bundle}/log")
+
+
 def test_no_start_fails_and_none_mixes_versions(
     host: Place, packages: dict[str, list[str]], scratch: str
 ) -> None:
     one, two = (packages[version] for version in VERSIONS)
-    host.run(
-        "sh",
-        "-c",
-        "mkdir -p /etc/gpubind; printf '#!/bin/sh\\n' >/usr/bin/ends; chmod 755 /usr/bin/ends",
-    )
-    host.run(
-        "sh",
-        "-c",
-        "echo 'nvidia-container-runtime.runtimes = [\"ends\"]' >/etc/gpubind/config.toml",
-    )
-    say(host, "absent")
+    prepare(host)
     bundles = [f"{scratch}/loop-{number}" for number in range(2)]
-    loops = []
-    for bundle in bundles:
-        os.makedirs(bundle)
-        with open(f"{bundle}/starts", "x", encoding="utf-8"):
-            pass
-        words = ("/usr/bin/python3", "-c", LOOP, bundle, json.dumps(CONFIG))
-        loops.append(host.start(*words, log=f"{bundle}/log"))
+    loops = [loop(host, bundle) for bundle in bundles]
     settle(bundles)
     install(host, one)
     host.run("gpubind", "simulate", "--profile", "t4", "--root", "/opt/node")
@@ -139,7 +142,7 @@ def test_no_start_fails_and_none_mixes_versions(
     host.run("/usr/bin/dpkg", "-P", "gpubind", "gpubind-runtime")
     settle(bundles)
     say(host, "end")
-    assert [loop.wait(60) for loop in loops] == [0, 0]
+    assert [running.wait(60) for running in loops] == [0, 0]
     told = [start for bundle in bundles for start in starts(bundle)]
     whole = [end for first, last, *end in told if first == last == "installed"]
     assert len(whole) > 20
