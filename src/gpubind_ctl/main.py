@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 COMPLETE = "_GPUBIND_COMPLETE"  # set by a shell that asks how a line goes on
+_STREAMS = (
+    ("stdin", "r", os.O_WRONLY),
+    ("stdout", "w", os.O_RDONLY),
+    ("stderr", "w", os.O_WRONLY),
+)
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -116,6 +121,7 @@ GPUBIND.params += common.OPTIONS
 
 def main() -> None:
     """Run the command line of this process and exit with its status."""
+    _have_streams()
     if asked := os.environ.get(COMPLETE):
         from click.shell_completion import shell_complete
 
@@ -131,8 +137,7 @@ def run(words: Sequence[str]) -> int:
     try:
         with GPUBIND.make_context("gpubind", list(words), obj=_tell) as context:
             answer: Answer = GPUBIND.invoke(context)
-            sys.stdout.write(answer.text)
-            sys.stdout.flush()
+            _print(answer.text)
             for note in answer.notes:
                 (_tell if answer.status else context.obj)(note)
             return answer.status
@@ -143,9 +148,9 @@ def run(words: Sequence[str]) -> int:
     except ToolkitError as error:
         return _told(error)
     except BrokenPipeError:
-        return _hung_up()
+        return _unread(1)
     except OSError as error:
-        return _told(_system(error))
+        return _unread(_told(_system(error)))
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
 
@@ -178,13 +183,39 @@ def _tell(message: str, *excerpt: str) -> None:
 
 def _flushed(status: int) -> int:
     try:
-        sys.stdout.flush()
+        _print("")
     except BrokenPipeError:
-        return _hung_up()
+        return _unread(1)
+    except OSError as error:
+        return _unread(_told(_system(error)))
     return status
 
 
-def _hung_up() -> int:
-    """Leave quietly where nobody reads standard output any more, and keep Python's exit quiet."""
+def _print(text: str) -> None:
+    """Print on standard output, at once. Raises OSError."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        error.filename = "standard output"
+        raise
+
+
+def _unread(status: int) -> int:
+    """Give the status once nothing is left for Python's exit to print, which would complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
+    return status
+
+
+def _have_streams() -> None:
+    """Open those of the three standard streams that are closed, so that no file gets their number.
+
+    What is read from or printed to them fails as on the closed one, save for standard error.
+    """
+    for number, (name, mode, way) in enumerate(_STREAMS):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, way)
+            if fd != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115 - kept

@@ -76,15 +76,34 @@ def test_a_name_with_a_newline_stays_on_one_line() -> None:
     )
 
 
-def test_a_full_disk_is_told() -> None:
-    with open("/dev/full", "w", encoding="utf-8") as full:
+@pytest.mark.parametrize("words", ["simulate --list", "--help", "cdi validate --help"])
+def test_a_full_disk_is_told(words: str) -> None:
+    with open("/dev/full", "w", encoding="ascii") as full:
         done = subprocess.run(
-            [*PROGRAM, "simulate", "--list"], stdout=full, stderr=subprocess.PIPE, check=False
+            [*PROGRAM, *words.split()], stdout=full, stderr=subprocess.PIPE, check=False
         )
-    assert (done.returncode, done.stderr) == (
-        1,
-        b"gpubind: No space left on device [SYS-REFUSED]\n",
-    )
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert done.stderr.endswith(b": No space left on device [SYS-REFUSED]\n")
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "status", "said"),
+    [
+        (">&-", "simulate --list", 1, "standard output: Bad file descriptor [SYS-REFUSED]\n"),
+        (">&-", "cdi list --spec-dir /gone", 0, "gpubind: Found 0 CDI devices\n"),
+        ("<&-", "cdi validate -", 1, "Bad file descriptor [SYS-REFUSED]\n"),
+        ("<&- >&-", "simulate --list", 1, "output: Bad file descriptor [SYS-REFUSED]\n"),
+        ("2>&-", "cdi validate /gone", 1, ""),
+        ("<&- >&- 2>&-", "cdi validate /gone", 1, ""),
+    ],
+)
+def test_a_closed_stream_is_an_error_only_where_it_is_used(
+    closed: str, words: str, status: int, said: str
+) -> None:
+    shell = ["/bin/sh", "-c", f'"$@" {closed}', "sh", *PROGRAM, *words.split()]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr[-len(said) :] if said else done.stderr) == (status, said)
+    assert done.stderr.count("\n") == bool(said)
 
 
 def test_a_reader_that_goes_away_is_no_error_to_tell() -> None:
