@@ -109,6 +109,10 @@ class Kubelet:
                 (self.folder / name).unlink()
         with contextlib.suppress(FileNotFoundError):
             self.allocations = json.loads((self.folder / CHECKPOINT).read_text())
+        self.listen()
+
+    def listen(self) -> None:
+        """Listen on the socket, and leave the folder as it is."""
         self.server = grpc.server(futures.ThreadPoolExecutor(8))
         method = grpc.unary_unary_rpc_method_handler(
             self._register,

@@ -58,6 +58,19 @@ def test_a_socket_that_is_removed_is_made_and_registered_again(kubelet: Kubelet)
 
 
 @pytest.mark.usefixtures("plugin")
+def test_a_kubelet_that_takes_the_place_of_another_in_one_step_is_followed(
+    kubelet: Kubelet,
+) -> None:
+    second = kubelets.Kubelet(kubelet.folder)
+    second.socket = f"{kubelet.folder}/second.sock"
+    second.listen()
+    os.rename(second.socket, kubelet.socket)
+    second.until(lambda it: len(it.lists().get(GPU, {})) == 8)
+    assert kubelet.registered == [GPU]
+    second.stop()
+
+
+@pytest.mark.usefixtures("plugin")
 def test_a_folder_that_is_wiped_is_followed(kubelet: Kubelet) -> None:
     kubelet.stop()
     for name in os.listdir(kubelet.folder):
