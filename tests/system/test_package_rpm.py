@@ -60,16 +60,15 @@ class Root:
 
 
 @pytest.fixture
-def root(scratch: str) -> Iterator[Root]:
+def root() -> Iterator[Root]:
     with Place(root="/") as place:
         layers = "/run/layers/rpm"
-        place.run("mkdir", "-p", f"{layers}/upper", f"{layers}/work", "/run/root")
+        place.run("mkdir", "-p", f"{layers}/upper", f"{layers}/aside", "/run/root")
         lower = f"lowerdir={packaged.root('bookworm')},upperdir={layers}/upper"
-        options = f"{lower},workdir={layers}/work"
+        options = f"{lower},workdir={layers}/aside"
         place.run("mount", "-t", "overlay", "-o", options, "root", "/run/root")
         for name in ("dev", "proc"):
             place.run("mount", "--rbind", f"/{name}", f"/run/root/{name}")
-        del scratch
         yield Root(place, "/run/root")
 
 

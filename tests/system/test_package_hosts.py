@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packages on hosts that differ: read-only /usr, another Python, the field's toolkit there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from system import packaged
+from system.engines import low_level
+from system.place import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.system
+
+PEER = """
+mkdir -p /tmp/peer/DEBIAN /tmp/peer/usr/bin
+cat >/tmp/peer/DEBIAN/control <<TEXT
+Package: nvidia-container-toolkit-base
+Version: 1.17.0-1
+Architecture: all
+Maintainer: nobody <nobody@example.com>
+Description: stands for the field's package
+TEXT
+echo theirs >/tmp/peer/usr/bin/nvidia-ctk
+dpkg-deb --build /tmp/peer /tmp/peer.deb
+dpkg -i /tmp/peer.deb
+"""
+CONFIG = "/etc/nvidia-container-runtime/config.toml"
+
+
+@pytest.fixture(scope="module")
+def debs(scratch: str) -> list[str]:
+    return packaged.built(f"{scratch}/debs-for-hosts")
+
+
+@pytest.fixture
+def host() -> Iterator[Place]:
+    with Place(root=packaged.root("bookworm")) as place:
+        yield place
+
+
+def install(host: Place, *debs: str) -> None:
+    host.run("/usr/bin/dpkg", "-i", *debs, timeout=300)
+
+
+def test_nothing_is_written_below_usr_once_it_is_installed(
+    host: Place, debs: list[str], minimal_root: str, scratch: str
+) -> None:
+    install(host, *debs)
+    host.run("sh", "-ec", "mount --bind /usr /usr; mount -o remount,bind,ro /usr")
+    assert host.run("touch", "/usr/x", status=1).stderr.endswith("Read-only file system\n")
+    shim = low_level.LowLevel(host, minimal_root, scratch, "/usr/bin/gpubind-runtime")
+    assert shim.run("echo", "started").stdout == "started\n"
+    assert host.run("gpubind", "cdi", "refresh").stderr == ""
+
+
+def test_another_python_has_everything_made_anew(host: Place, debs: list[str]) -> None:
+    install(host, *debs)
+    link = host.run("readlink", "/usr/lib/gpubind/current").stdout.strip()
+    host.run("rm", "-r", f"/usr/lib/gpubind/{link}")  # as good as made by another
+    host.run("/usr/bin/dpkg-trigger", "--by-package=python3-minimal", "/usr/bin/python3")
+    host.run("/usr/bin/dpkg", "--triggers-only", "gpubind-runtime")
+    assert host.run("gpubind-runtime", "--version").stdout.startswith("gpubind-runtime version")
+    assert host.run("readlink", "/usr/lib/gpubind/current").stdout.strip() == link
+
+
+def test_the_fields_packages_give_way_and_their_settings_count(
+    host: Place, debs: list[str]
+) -> None:
+    host.run("sh", "-ec", PEER)
+    script = "mkdir -p ${1%/*}; echo disable-require = true >$1"
+    host.run("sh", "-ec", script, "sh", CONFIG)
+    install(host, *debs)
+    assert host.run("readlink", "/usr/bin/nvidia-ctk").stdout == "gpubind\n"
+    assert "disable-require = true" in host.run("nvidia-ctk", "config").stdout
+    words = ("-W", "-f", "${Status}", "nvidia-container-toolkit-base")
+    assert "ok installed" not in host.run("/usr/bin/dpkg-query", *words, status=None).stdout
+
+
+def test_without_the_names_the_fields_packages_stay(host: Place, debs: list[str]) -> None:
+    host.run("sh", "-ec", PEER)
+    install(host, *debs[:2])
+    assert host.run("cat", "/usr/bin/nvidia-ctk").stdout == "theirs\n"
