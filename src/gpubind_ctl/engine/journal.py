@@ -16,17 +16,34 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gpubind import VERSION
+from gpubind import VERSION, root
 from gpubind.errors import ToolkitError
 from gpubind_ctl import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gpubind_ctl.engine.engine import Edit, Former, Wants
 
 STATE = "/var/lib/gpubind/engines"
 FORMAT = 1  # for those who come after us
+LIMIT = 1 << 28  # bytes of a record
+LATEST = 1 << 33  # seconds of the epoch, which is the year 2242
+CHANGE = {
+    "at": (int, float),
+    "by": str,
+    "runtime": str,
+    "path": str,
+    "former": dict,
+    "images": list,
+}
+IMAGE = {
+    "path": str,
+    "before": (str, type(None)),
+    "after": (str, type(None)),
+    "data": (str, type(None)),
+    "status": (list, type(None)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,21 +164,29 @@ def place(state: str, engine: str, main: str) -> str:
 
 
 def load(state: str, engine: str, main: str) -> Record:
-    """Give the record, an empty one where there is none. Raises ToolkitError, OSError."""
+    """Give the record, an empty one where there is none. Raises ToolkitError, PermissionError."""
     path = place(state, engine, main)
     try:
-        with open(path, encoding="utf-8") as file:
-            document = json.load(file)
-        changes = tuple(_change(one) for one in document["changes"])
+        changes = _changes(json.loads(_contents(path)))
     except FileNotFoundError:
         changes = ()
-    except (ValueError, KeyError, TypeError) as error:
+    except PermissionError:
+        raise
+    except (OSError, ToolkitError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ToolkitError(
-            f"{path}: is no journal: {error}",
+            f"{path}: is no journal: {getattr(error, 'strerror', '') or error}",
             identifier="ENGINE-JOURNAL",
             hint="move it away; unconfigure then removes our keys alone",
         ) from None
     return Record(engine=engine, main=main, changes=changes)
+
+
+def _contents(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        return root.contents(fd, path, LIMIT)
+    finally:
+        os.close(fd)
 
 
 def save(state: str, record: Record) -> None:
@@ -201,13 +226,34 @@ def _document(change: Change) -> dict[str, Any]:
     }
 
 
+def _changes(document: dict[str, Any]) -> tuple[Change, ...]:
+    """Give a record's changes. Raises KeyError, TypeError, ValueError for what is no record."""
+    _check(document, {"format": int, "changes": list})
+    if document["format"] > FORMAT:
+        raise ValueError(f"a later release wrote it, in format {document['format']}")
+    return tuple(_change(one) for one in document["changes"])
+
+
+def _check(document: dict[str, Any], kinds: Mapping[str, Any]) -> None:
+    for key, kind in kinds.items():
+        if not isinstance(document[key], kind):
+            raise TypeError(f"{key} is {str(document[key])[:40]!r}")
+
+
 def _change(document: dict[str, Any]) -> Change:
+    _check(document, CHANGE)
+    if not 0 <= document["at"] < LATEST:
+        raise ValueError(f"at is {document['at']}")
+    for one in document["images"]:
+        _check(one, IMAGE)
+        if one["status"] is not None and [type(part) for part in one["status"]] != [int] * 3:
+            raise TypeError(f"status is {one['status']}")
     images = tuple(
         Image(
             one["path"],
             one["before"],
             one["after"],
-            None if one["data"] is None else base64.b64decode(one["data"]),
+            None if one["data"] is None else base64.b64decode(one["data"], validate=True),
             one["status"] and tuple(one["status"]),
         )
         for one in document["images"]
