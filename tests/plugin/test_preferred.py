@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -211,21 +212,37 @@ def test_a_strict_policy_refuses_only_what_no_choice_could_satisfy(data: st.Data
         assert set(taken) <= set(available)
 
 
-def mig() -> list[Device]:
-    return [
+@FEW
+@given(data=st.data())
+def test_no_choice_is_more_even_or_of_more_gpus(data: st.DataObject) -> None:
+    offered = shared(3, 3)
+    ids = [one.id for one in offered]
+    available = data.draw(st.lists(st.sampled_from(ids), unique=True, min_size=1))
+    size = data.draw(st.integers(1, min(4, len(available))))
+
+    def uneven(taken: Sequence[str]) -> list[int]:
+        left = set(available) - set(taken)
+        used = Counter(bare(one) for one in ids if one not in left)
+        return sorted(used.values(), reverse=True)
+
+    choices = [*itertools.combinations(available, size)]
+    even = preferred.chosen(offered, available, [], size, policy="distributed")
+    assert uneven(even) == min(map(uneven, choices))
+    spread = preferred.chosen(offered, available, [], size, policy="spread")
+    most = max(len(set(map(bare, one))) for one in choices)
+    assert len(set(map(bare, spread))) == most
+
+
+@pytest.mark.parametrize(
+    ("policy", "want"), [("distributed", "m00"), ("packed", "m11"), ("spread", "m00")]
+)
+def test_mig_devices_go_by_the_gpu_they_are_on(policy: str, want: str) -> None:
+    offered = [
         Device(id=f"m{gpu}{at}", index=f"{gpu}:{at}", uuid=f"m{gpu}{at}", parent_uuid=f"g{gpu}")
         for gpu in range(2)
         for at in range(3)
     ]
-
-
-@pytest.mark.parametrize(
-    ("policy", "want"),
-    [("distributed", "m11"), ("packed", "m01"), ("spread", "m11")],
-)
-def test_mig_devices_go_by_the_gpu_they_are_on(policy: str, want: str) -> None:
-    available = ["m01", "m02", "m11", "m12"]
-    offered = [one for one in mig() if one.id != "m10"]
+    available = ["m00", "m01", "m02", "m11", "m12"]
     assert preferred.chosen(offered, available, [], 1, policy=policy) == [want]
 
 
