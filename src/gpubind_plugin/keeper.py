@@ -84,7 +84,7 @@ class Keeper:
                 try:
                     await self._turn(kubelet)
                     failures = 0
-                except (ToolkitError, OSError) as error:
+                except Exception as error:  # noqa: BLE001 - a defect is told, and tried again
                     self._failed(error)
                     failures += 1
                 await self._pause(kubelet, failures)
@@ -98,7 +98,7 @@ class Keeper:
         return empty and (self._known is None or identity(self._kubelet) != self._known)
 
     async def _turn(self, kubelet: Identity | None) -> None:
-        """Do what is to be done now; ToolkitError or OSError where that fails."""
+        """Do what is to be done now; raises where that fails."""
         if not self.served:
             self._known = None
             waiting = await aside.run(self._ready)
@@ -147,7 +147,7 @@ class Keeper:
         devices = len(self._service.offered.devices)
         self._log.info("registered", resource=resource, endpoint=self.endpoint, devices=devices)
 
-    def _failed(self, error: ToolkitError | OSError) -> None:
+    def _failed(self, error: Exception) -> None:
         registering = isinstance(error, ToolkitError) and error.identifier == "K8S-REGISTER"
         reason = reasons.REFUSED if registering else reasons.SOCKET
         message = (
@@ -157,7 +157,7 @@ class Keeper:
 
     async def _pause(self, kubelet: Identity | None, failures: int) -> None:
         """Wait a turn; after failures longer, unless the kubelet's socket is another."""
-        wait = min(FIRST_S * 2 ** (failures - 1), LAST_S) if failures else self._turn_s
+        wait = backoff(failures, FIRST_S, LAST_S) if failures else self._turn_s
         until = time.monotonic() + wait
         while identity(self._kubelet) == kubelet and (left := until - time.monotonic()) > 0:  # noqa: ASYNC110 - a file makes no event
             await asyncio.sleep(min(left, self._turn_s))
@@ -172,6 +172,11 @@ class Keeper:
         ended, self._server = self._server, None
         if ended is not None:
             await ended.stop(server.GRACE_S)
+
+
+def backoff(failures: int, first_s: float, last_s: float) -> float:
+    """Give how long to wait after so many failures, in seconds: twice as long each time."""
+    return float(min(first_s * 2 ** min(failures - 1, 30), last_s))
 
 
 def identity(path: str) -> Identity | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from gpubind import errors
 from gpubind.errors import ToolkitError
 from gpubind_plugin import aside, seeing, standing
-from gpubind_plugin.keeper import Keeper
+from gpubind_plugin.keeper import Keeper, backoff
 from gpubind_plugin.ports import Ports, Well
 from gpubind_plugin.service import Offered, Service
 
@@ -42,8 +42,18 @@ class Node:
     """A node whose devices are offered as `config` says; `load` gives the configuration anew."""
 
     __slots__ = (
-        *("_due", "_failures", "_health", "_hung_up", "_kept", "_load", "_log", "_looking"),
-        *("_mark", "_ports", "_seen", "_services", "_standing", "_woken", "config", "counts"),
+        *("_due", "_failures", "_health", "_hung_up", "_kept", "_lapsed", "_load", "_log"),
+        *(
+            "_looking",
+            "_mark",
+            "_ports",
+            "_seen",
+            "_services",
+            "_standing",
+            "_woken",
+            "config",
+            "counts",
+        ),
     )
 
     def __init__(
@@ -66,6 +76,7 @@ class Node:
         self._mark: object = None
         self._looking: asyncio.Task[None] | None = None
         self._failures, self._due = 0, 0.0
+        self._lapsed = False  # what was seen last holds no more
         self._hung_up = False
         self._woken = asyncio.Event()
 
@@ -93,6 +104,8 @@ class Node:
                     await asyncio.wait_for(self._woken.wait(), self._ports.turn_s)
                 self._woken.clear()
         finally:
+            if self._looking is not None:
+                self._looking.cancel()
             self._health.close()
             await self._end()
 
@@ -133,7 +146,7 @@ class Node:
         began = time.monotonic()
         try:
             seen = await aside.run(lambda: self._ports.see(config))
-        except (ToolkitError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - a defect in looking is no end of the serving
             self.counts.looked(time.monotonic() - began, "failed")
             if config is self.config:
                 self._failed(error)
@@ -141,33 +154,36 @@ class Node:
         self.counts.looked(time.monotonic() - began, "done")
         if config is self.config:
             self._failures, self._due = 0, time.monotonic() + self._ports.again_s
-            self._seen = seen
+            self._seen, self._lapsed = seen, False
             self._standing.ends(DRIVER)
             self._health.looked(config, seen)
             if self._health.unhealthy() or seen.facts.inventory.faults:
                 self._due = min(self._due, time.monotonic() + ILL_S)
 
-    def _failed(self, error: ToolkitError | OSError) -> None:
+    def _failed(self, error: Exception) -> None:
         """Say why the node can't be seen, and keep what is offered for a while; raise at first."""
         if self._seen is None and self.config.fail_on_init_error:
             raise error
         self._failures += 1
-        self._due = time.monotonic() + min(FIRST_S * 2 ** (self._failures - 1), LAST_S)
+        self._due = time.monotonic() + backoff(self._failures, FIRST_S, LAST_S)
         self._health.failed(error)
         reason, message = seeing.trouble(error)
         self._standing.begins(DRIVER, reason, message)
+        gone = getattr(error, "identifier", "") in seeing.GONE
+        if not gone and self._failures < PATIENCE:
+            return
+        self._lapsed = True
+        self._standing.forget(OFFER)
         for service in self._services.values():
             now = service.offered
-            if getattr(error, "identifier", "") in seeing.GONE:
-                self._give(service.resource, replace(now, devices=(), unhealthy={}))
-            elif self._failures >= PATIENCE:
-                lost = dict.fromkeys((one.id for one in now.devices), message)
-                self._give(service.resource, replace(now, unhealthy=lost))
+            left = () if gone else now.devices
+            lost = dict.fromkeys((one.id for one in left), message)
+            self._give(service.resource, replace(now, devices=left, unhealthy=lost))
 
     def _offer(self) -> None:
         """Offer what was seen last, as far as it is well."""
         self.counts.events(self._health.events())
-        if self._seen is None or self._failures:
+        if self._seen is None or self._lapsed:
             return
         seen = self._seen
         before = {

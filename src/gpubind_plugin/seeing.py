@@ -133,9 +133,9 @@ def kept(
     return offered, lost
 
 
-def trouble(error: ToolkitError | OSError) -> tuple[str, str]:
+def trouble(error: Exception) -> tuple[str, str]:
     """Give the reason and the line for a look that failed."""
-    if isinstance(error, OSError):
+    if not isinstance(error, ToolkitError):
         return standing.DRIVER, errors.line(error, "SYS-REFUSED")
     if error.identifier not in GONE:
         return REASONS.get(error.identifier, standing.DRIVER), str(error)

@@ -15,13 +15,16 @@ from plugin.plugins import advance, configured, scripted
 
 from gpubind.errors import ToolkitError
 from gpubind_ctl.simulate import profile
-from gpubind_plugin import standing
+from gpubind_plugin import seeing, standing
 from gpubind_plugin.config import Named, Resources
+from gpubind_plugin.ports import Ports
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from plugin.kubelet import Kubelet
+
+    from gpubind_plugin.config import Config
 
 GPU = "nvidia.com/gpu"
 H100 = [gpu.uuid for gpu in profile.load("dgx-h100").gpus]
@@ -277,3 +280,24 @@ def test_gpus_whose_mig_modes_do_not_fit_the_strategy_are_a_reason_of_their_own(
     config = configured(node, kubelet, mig_strategy="single", fail_on_init_error=False)
     with plugins.running(config, tmp_path / "cdi") as plugin:
         plugin.until(lambda: plugin.reasons() == {standing.MIG})
+
+
+def test_a_defect_in_looking_leaves_what_is_served(kubelet: Kubelet, tmp_path: Path) -> None:
+    node = simulated_nodes.node("t4", tmp_path)
+    broken: list[int] = []
+
+    def see(config: Config) -> seeing.Seen:
+        if len(broken) == 1:
+            broken.append(2)
+            raise ZeroDivisionError("of all things")
+        return seeing.see(config, folder=str(tmp_path / "cdi"))
+
+    ports = Ports(see=see, turn_s=plugins.TURN_S, again_s=0.2)
+    config = configured(node, kubelet)
+    with plugins.running(config, tmp_path / "cdi", ports=ports) as plugin:
+        kubelet.until(lambda it: it.lists())
+        broken.append(1)
+        plugin.until(lambda: plugin.reasons() == {standing.DRIVER})
+        assert "INTERNAL-ERROR" in plugin.standing.troubles["driver"].message
+        plugin.until(lambda: not plugin.reasons())
+        assert len(kubelet.endpoints[GPU].lists) == 1

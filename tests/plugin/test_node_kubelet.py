@@ -15,7 +15,7 @@ from plugin import kubelet as kubelets
 from plugin import plugins
 from plugin.plugins import configured
 
-from gpubind_plugin import standing
+from gpubind_plugin import keeper, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,3 +200,8 @@ def test_all_who_watch_get_the_list_and_one_who_leaves_bothers_nobody(kubelet: K
     assert [len(one.lists) for one in watchers] == [1] * 20
     for one in watchers[1::2]:
         one.close()
+
+
+def test_waits_double_up_to_the_longest_and_never_end_however_often_it_fails() -> None:
+    waits = [keeper.backoff(failures, 1.0, 30.0) for failures in (1, 2, 3, 5, 6, 5000)]
+    assert waits == [1.0, 2.0, 4.0, 16.0, 30.0, 30.0]
