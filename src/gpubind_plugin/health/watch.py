@@ -143,10 +143,11 @@ class Watch:
                 self.starts += 1
                 with contextlib.closing(self._listen(wanted[1])) as source:
                     self._hear(source, wanted)
-            except (ToolkitError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - a defect in listening is no end of the looks
                 failures = 1 if time.monotonic() - began > LONGEST_S else failures + 1
-                wait = min(2.0**failures, LONGEST_S)
-                self._log.warning(f"nobody listens to the GPUs for {wait:.0f} s: {error}")
+                wait = min(2.0 ** min(failures, 10), LONGEST_S)
+                why = str(error) if isinstance(error, ToolkitError) else _line(error)
+                self._log.warning(f"nobody listens to the GPUs for {wait:.0f} s: {why}")
                 self._wait(wait)
 
     def _hear(self, source: GpuEvents, wanted: object) -> None:
@@ -177,3 +178,7 @@ def _mark(known: Facts) -> object:
     """Give what is another value when other GPUs or MIG devices are to be listened to."""
     found = known.inventory
     return found.driver, tuple((gpu.uuid, gpu.mig_enabled) for gpu in found.gpus)
+
+
+def _line(error: Exception) -> str:
+    return errors.line(error, "SYS-REFUSED")
