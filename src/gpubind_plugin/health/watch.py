@@ -112,10 +112,8 @@ class Watch:
         try:
             rules = xids.load(config.health.policy_file)
         except (ToolkitError, OSError) as error:
-            line = (
-                str(error) if isinstance(error, ToolkitError) else errors.line(error, "XID-POLICY")
-            )
-            self._log.warning(f"the table of Xids holds without the policy file: {line}")
+            why = _line(error)
+            self._log.warning(f"the table of Xids holds without the policy file: {why}")
             rules = xids.Policy()
         self.board.govern(config.health, rules)
 
@@ -146,8 +144,7 @@ class Watch:
             except Exception as error:  # noqa: BLE001 - a defect in listening is no end of the looks
                 failures = 1 if time.monotonic() - began > LONGEST_S else failures + 1
                 wait = min(2.0 ** min(failures, 10), LONGEST_S)
-                why = str(error) if isinstance(error, ToolkitError) else _line(error)
-                self._log.warning(f"nobody listens to the GPUs for {wait:.0f} s: {why}")
+                self._log.warning(f"nobody listens to the GPUs for {wait:.0f} s: {_line(error)}")
                 self._wait(wait)
 
     def _hear(self, source: GpuEvents, wanted: object) -> None:
@@ -181,4 +178,4 @@ def _mark(known: Facts) -> object:
 
 
 def _line(error: Exception) -> str:
-    return errors.line(error, "SYS-REFUSED")
+    return str(error) if isinstance(error, ToolkitError) else errors.line(error, "SYS-REFUSED")
