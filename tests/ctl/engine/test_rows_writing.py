@@ -160,7 +160,8 @@ def test_row24_a_file_that_is_a_mount_is_refused(tmp_path: Path, unshare: str) -
 
 def test_row26_a_limit_on_file_sizes_leaves_the_old_file(tmp_path: Path) -> None:
     place = fresh(tmp_path, BARE[:-1] + b" " * 8192 + b"\n")
-    before = ("/bin/sh", "-c", "trap '' XFSZ; ulimit -f 4; exec \"$@\"", "sh")
+    script = "export PYTHONDONTWRITEBYTECODE=1; trap '' XFSZ; ulimit -f 4; exec \"$@\""
+    before = ("/bin/sh", "-c", script, "sh")
     old = (place / "daemon.json").read_bytes()
     outcome = configure(place, before=before)
     assert (outcome.status, "File too large" in outcome.err) == (1, True)
