@@ -133,13 +133,13 @@ def kept(
     return offered, lost
 
 
-def trouble(error: Exception) -> tuple[str, str]:
-    """Give the reason and the line for a look that failed."""
+def trouble(error: Exception, kernel: str = drivers.KERNEL_FILE) -> tuple[str, str]:
+    """Give the reason and the line for a look that failed; the file `kernel` is a loaded module."""
     if not isinstance(error, ToolkitError):
         return standing.DRIVER, errors.line(error, "SYS-REFUSED")
     if error.identifier not in GONE:
         return REASONS.get(error.identifier, standing.DRIVER), str(error)
-    if error.identifier == "DRV-NOT-FOUND" and os.path.exists(drivers.KERNEL_FILE):
+    if error.identifier == "DRV-NOT-FOUND" and os.path.exists(kernel):
         hint = (
             "the kernel module is loaded: is the host's driver mounted here, or given by a class?"
         )

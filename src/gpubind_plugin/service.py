@@ -56,6 +56,8 @@ class Service:
 
     def offer(self, offered: Offered) -> bool:
         """Have another set of devices; tell whether that is sent to those who watch."""
+        if offered == self.offered:
+            return False
         self.offered = offered
         listed = wire.listed(offered.devices, offered.unhealthy)
         if listed == self._list:
