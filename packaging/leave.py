@@ -34,7 +34,8 @@ CONFIGURED = {
 HOOKS = ("/etc/containers/oci/hooks.d/*.json", "/usr/share/containers/oci/hooks.d/*.json")
 JOURNALS = "/var/lib/gpubind/engines/*.json"
 TIES = ("/var/lib/gpubind/receipts/*", "/run/gpubind/sidecars/*")
-TASKS = "/run/containerd/io.containerd.runtime.v2.task/*/*/options.json"
+SHIM = "containerd-shim"  # its folder is the container's bundle, with what it was started with
+OPTIONS = "options.json"
 DOCKER = "/run/docker.sock"
 PATIENCE = 5.0
 LIMIT = 1 << 24
@@ -104,13 +105,12 @@ def started(names: re.Pattern[str]) -> Iterator[str]:
     for number in filter(str.isdecimal, os.listdir("/proc")):
         if int(number) not in (os.getpid(), os.getppid()):
             words = text_of(f"/proc/{number}/cmdline").split("\0")
+            name = os.path.basename(words[0])
             if started_by(words, names):
-                name = os.path.basename(words[0])
                 yield f"process {number}, {name}, would start it: end its container or restart it"
-    for path in _found(TASKS):
-        if names.search(text_of(path)):
-            task = path.split("/")[-2]
-            yield f"container {task} of containerd was started by it: end that container"
+            elif name.startswith(SHIM) and names.search(text_of(f"/proc/{number}/cwd/{OPTIONS}")):
+                name = os.path.basename(os.path.realpath(f"/proc/{number}/cwd"))
+                yield f"container {name} was started by it: end that container"
 
 
 def loaded(names: re.Pattern[str], path: str = DOCKER) -> Iterator[str]:

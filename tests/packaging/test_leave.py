@@ -21,7 +21,7 @@ NAMES = leave.pattern(["gpubind-runtime", "gpubind-runtime-hook"])
 @pytest.fixture
 def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the folder of a host's files, all that is looked at being in it."""
-    for name in ("CONFIGURED", "HOOKS", "JOURNALS", "TIES", "TASKS"):
+    for name in ("CONFIGURED", "HOOKS", "JOURNALS", "TIES"):
         monkeypatch.setattr(leave, name, moved(getattr(leave, name), str(tmp_path)))
     return tmp_path
 
@@ -117,11 +117,17 @@ def test_a_running_process_is_named() -> None:
     assert any(line.startswith(f"process {process.pid}, sh, ") for line in told)
 
 
-def test_a_container_of_containerd_is_named(etc: Path) -> None:
-    task = etc / "run/containerd/io.containerd.runtime.v2.task/k8s.io/abc/options.json"
-    put(task, '{"BinaryName":"/usr/bin/gpubind-runtime"}')
-    told = [line for line in leave.started(NAMES) if line.startswith("container")]
-    assert told == ["container abc of containerd was started by it: end that container"]
+@pytest.mark.parametrize("program", ["gpubind-runtime", "runc"])
+def test_a_container_of_containerd_is_named(tmp_path: Path, program: str) -> None:
+    put(tmp_path / "abc/options.json", f'{{"BinaryName":"/usr/bin/{program}"}}')
+    words = ["/usr/bin/containerd-shim-runc-v2", "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(
+        words, executable=sys.executable, cwd=tmp_path / "abc", stdin=subprocess.PIPE
+    ) as process:
+        told = [line for line in leave.started(NAMES) if line.startswith("container")]
+        process.kill()
+    wanted = "container abc was started by it: end that container"
+    assert (wanted in told) == (program == "gpubind-runtime")
 
 
 def test_no_docker_is_no_reason(tmp_path: Path) -> None:
