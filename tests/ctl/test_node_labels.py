@@ -7,6 +7,7 @@ difference before you commit it.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -139,6 +140,26 @@ def test_a_node_without_driver_may_be_told_as_such(tmp_path: Path) -> None:
     assert "no GPUs: no NVIDIA driver in" in told.err
 
 
+def test_a_gpu_that_can_not_be_read_leaves_the_labels_of_the_others(tmp_path: Path) -> None:
+    root = node("t4", tmp_path)
+    facts = json.loads((root / "gpubind-node.json").read_text())
+    facts["faults"] = [{"index": 1, "message": "GPU is lost"}]
+    (root / "gpubind-node.json").write_text(json.dumps(facts))
+    told = gpubind("node-labels", "--output=-", "--machine-type-file=", "--driver-root", root)
+    assert (told.status, told.err) == (3, "gpubind: GPU 1: GPU is lost\n")
+    assert "nvidia.com/gpu.count=1\n" in told.out
+
+
+def test_who_may_not_see_whether_a_gpu_is_virtual_says_nothing_of_it(tmp_path: Path) -> None:
+    root = node("vgpu-guest", tmp_path)
+    (file,) = root.glob("sys/devices/*/*/config")
+    file.write_bytes(file.read_bytes()[:64])  # all that a process without CAP_SYS_ADMIN reads
+    told = gpubind("node-labels", "--output=-", "--machine-type-file=", "--driver-root", root)
+    assert told.status == 0
+    assert "vgpu" not in told.out
+    assert "vgpu labels are left out" in told.err
+
+
 @pytest.fixture
 def served(t4: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Give what starts the command for ever, the file being labels in tmp_path."""
@@ -184,6 +205,21 @@ def test_a_file_that_others_remove_comes_back_and_goes_with_the_service(
     service.terminate()
     assert service.wait(30) == 0
     assert not file.exists()
+
+
+def test_a_service_writes_and_says_the_same_only_once(
+    served: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    file = tmp_path / "labels"
+    service = served("--sleep-interval=100ms", f"--machine-type-file={tmp_path}/none")
+    awaited(file.exists)
+    first = file.stat()
+    time.sleep(0.7)  # some looks, on however busy a machine: the others must change nothing
+    assert file.stat() == first
+    service.terminate()
+    assert service.wait(30) == 0
+    assert service.stderr is not None
+    assert service.stderr.read().count("the machine's type is unknown") == 1
 
 
 def test_a_config_file_that_changes_is_heard_of(
