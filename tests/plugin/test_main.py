@@ -8,75 +8,19 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import threading
-import time
 import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 import simulated_nodes
+from plugin.processes import LIMIT_S, PROGRAM, options, started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from plugin.kubelet import Kubelet
 
 GPU = "nvidia.com/gpu"
-PROGRAM = (sys.executable, "-m", "gpubind_plugin")
-LIMIT_S = 120.0
-
-
-class Process:
-    """A started plugin and the lines it logs."""
-
-    def __init__(self, *words: str) -> None:
-        self.process = subprocess.Popen(
-            (*PROGRAM, *words), stderr=subprocess.PIPE, text=True, env={"PATH": os.defpath}
-        )
-        self.lines: list[str] = []
-        self.reader = threading.Thread(target=self._read)
-        self.reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        self.lines += iter(self.process.stderr.readline, "")
-
-    def until(self, holds: Callable[[], object]) -> None:
-        deadline = time.monotonic() + LIMIT_S
-        while not holds():
-            assert time.monotonic() < deadline, self.lines
-            time.sleep(0.05)
-
-    def said(self, text: str) -> bool:
-        return any(text in line for line in list(self.lines))
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        status = self.process.wait(LIMIT_S)
-        self.reader.join()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-        return status
-
-
-@contextlib.contextmanager
-def started(*words: str) -> Iterator[Process]:
-    process = Process(*words)
-    try:
-        yield process
-    finally:
-        process.end(signal.SIGKILL)
-
-
-def options(node: Path, kubelet: Kubelet) -> list[str]:
-    return [
-        f"--driver-root={node}",
-        f"--driver-root-ctr-path={node}",
-        f"--kubelet-socket={kubelet.socket}",
-    ]
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
