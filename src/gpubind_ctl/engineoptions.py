@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,7 +38,11 @@ engine = click.option(
     help="docker, containerd, crio or podman.",
 )
 _config = click.option(
-    "--config", default="", metavar="FILE", help="The engine's file; by default the one it loads."
+    "--config",
+    default="",
+    metavar="FILE",
+    callback=lambda _context, _parameter, value: value and os.path.abspath(value),
+    help="The engine's file; by default the one it loads.",
 )
 _drop_in = click.option(
     "--drop-in-config",

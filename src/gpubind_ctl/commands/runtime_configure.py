@@ -95,6 +95,8 @@ def command(engine: str, state: str, **given: Any) -> Answer:
     """
     dry_run, mode, patience = (given.pop(key) for key in ("dry_run", "restart", "patience"))
     if given.pop("former_default"):
+        if given["default"]:
+            raise click.UsageError("--set-as-default and --no-set-as-default contradict each other")
         given["default"] = False
     prefixes = config.load().texts(config.PREFIXES)
     wants = Wants(**{**given, "mode": MODES[given["mode"]], "annotations": tuple(prefixes)})

@@ -58,7 +58,7 @@ class Docker:
             main=main,
             files=(File(main, host.read(main)),),
             how="named on the command line" if wants.config else how,
-            version=_version(host.output("dockerd", "--version")),
+            version=_version(host.output(wants.executable or "dockerd", "--version")),
             argv=argv,
             notes=tuple(notes),
             unit="snap.docker.dockerd" if main == SNAP else "--user docker" if host.uid else "",
@@ -215,7 +215,7 @@ def _check(wants: Wants) -> None:
             identifier="USE-RUNTIME",
             hint="choose another --nvidia-runtime-name",
         )
-    if "/" in wants.path and not wants.path.startswith("/"):
+    if not wants.path or ("/" in wants.path and not wants.path.startswith("/")):
         raise UsageError(
             f"the NVIDIA runtime path {wants.path!r} is not an absolute path",
             identifier="USE-PATH",

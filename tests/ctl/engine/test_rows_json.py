@@ -183,6 +183,8 @@ def test_row20_other_keys_are_none_of_our_business(tmp_path: Path) -> None:
         (["--drop-in-config=/x.json"], "runtime docker does not support drop-in configs"),
         (["--config-mode=sideways"], "Invalid value for '--config-mode'"),
         (["--config-source=sideways"], "Invalid value for '--config-source'"),
+        (["--nvidia-runtime-path="], "the NVIDIA runtime path '' is not an absolute path"),
+        (["--set-as-default", "--no-set-as-default"], "contradict each other"),
         (["--set-as-default=maybe"], "'maybe' is not a valid boolean"),
     ],
 )

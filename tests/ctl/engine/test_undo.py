@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import engine_files
 import pytest
 import trees
+from command_line import gpubind
 from engine_driver import Quiet
 from engine_runs import BARE, OURS, configure, runtime
 
@@ -234,3 +235,13 @@ def test_a_removed_hook_file_comes_back_with_its_mode_and_owner(tmp_path: Path) 
     status = file.stat()
     assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o640, *owner)
     assert (file.read_bytes(), (tmp_path / "c.conf").read_text()) == (hook, conf)
+
+
+def test_a_relative_name_is_the_same_file_from_everywhere(tmp_path: Path) -> None:
+    trees.build(tmp_path, {"/daemon.json": BARE, "/deep": trees.FOLDER})
+    inside = ("sh", "-c", f'cd {tmp_path}/deep && exec "$@"', "sh")
+    words = ("--config=../daemon.json", f"--state-dir={tmp_path}/state")
+    assert gpubind("runtime", "configure", *words, before=inside).status == 0
+    assert status(tmp_path)["journalled"] is True
+    assert runtime("unconfigure", tmp_path).status == 0
+    assert (tmp_path / "daemon.json").read_bytes() == BARE

@@ -83,10 +83,10 @@ def test_the_value_of_a_flag(argv: str, value: str | None) -> None:
 
 
 def test_a_user_s_units_are_not_the_system_s(tmp_path: Path) -> None:
-    own = "[Service]\nExecStart=/home/u/bin/dockerd-rootless.sh --config-file /home/u/d.json\n"
+    own = "[Service]\nExecStart=/srv/u/bin/dockerd-rootless.sh --config-file /srv/u/d.json\n"
     trees.build(tmp_path, {"/.config/systemd/user/docker.service": own})
     host = hosts.ThisHost({"HOME": str(tmp_path)}, uid=1000)
     words = host.unit("docker.service")
-    assert words == ("/home/u/bin/dockerd-rootless.sh", "--config-file", "/home/u/d.json")
+    assert words == ("/srv/u/bin/dockerd-rootless.sh", "--config-file", "/srv/u/d.json")
     assert hosts.ThisHost({"HOME": str(tmp_path)}, uid=0).units == hosts.UNITS
     assert not set(host.units) & set(hosts.UNITS)
