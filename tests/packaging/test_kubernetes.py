@@ -114,7 +114,7 @@ def test_the_chart_gives_what_the_overlay_does(overlay: str) -> None:
 
 def compared(documents: Documents) -> dict[str, Any]:
     """Give the documents by name, without what may differ: order, names of ConfigMaps, policies."""
-    found = {}
+    found: dict[str, Any] = {}
     for one in copy.deepcopy(documents):
         if one["kind"] == "ConfigMap":
             found["ConfigMap"] = [yaml.safe_load(text) for text in one["data"].values()]
