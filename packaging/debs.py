@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contents import Tree
 
 DOCS = "/usr/share/doc"
+ZSH, ZSH_HERE = "/usr/share/zsh/site-functions", "/usr/share/zsh/vendor-completions"
 SCRIPTS = {
     "postinst": {"installed": "configure | triggered | abort-*"},
     "prerm": {"leaving": "remove"},
@@ -70,6 +71,12 @@ def scripts(name: str) -> dict[str, str]:
     return made
 
 
+def placed(tree: Tree) -> None:
+    """Move what Debian has elsewhere: its zsh looks for completions in a folder of its own."""
+    for path in [path for path in tree.files if path.startswith(ZSH)]:
+        tree.files[path.replace(ZSH, ZSH_HERE)] = tree.files.pop(path)
+
+
 def document(tree: Tree, name: str, about: dict[str, Any], epoch: int) -> None:
     """Add what Debian wants in /usr/share/doc."""
     carried = "".join(
@@ -115,6 +122,7 @@ def control(tree: Tree, name: str, about: dict[str, Any]) -> dict[str, str]:
 
 def build(tree: Tree, name: str, about: dict[str, Any], output: str, epoch: int) -> str:
     """Build the package from its tree into the folder `output` and give the file."""
+    placed(tree)
     document(tree, name, about, epoch)
     made = control(tree, name, about)
     with tempfile.TemporaryDirectory(prefix="gpubind-") as folder:

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
+import activate
 import pytest
 from system import packaged
 from system.engines import low_level
@@ -12,6 +16,7 @@ from system.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.system
 
@@ -28,6 +33,8 @@ echo theirs >/tmp/peer/usr/bin/nvidia-ctk
 dpkg-deb --build /tmp/peer /tmp/peer.deb
 dpkg -i /tmp/peer.deb
 """
+UNITS = "/usr/lib/systemd/system"
+SERVICES = ("gpubind-cdi-refresh.service", "gpubind-device-nodes.service")
 CONFIG = "/etc/nvidia-container-runtime/config.toml"
 
 
@@ -55,6 +62,38 @@ def test_nothing_is_written_below_usr_once_it_is_installed(
     shim = low_level.LowLevel(host, minimal_root, scratch, "/usr/bin/gpubind-runtime")
     assert shim.run("echo", "started").stdout == "started\n"
     assert host.run("gpubind", "cdi", "refresh").stderr == ""
+
+
+@pytest.fixture
+def unpacked(debs: list[str], tmp_path: Path) -> str:
+    """Give a root with the packages, ready for use, the machine's units and no other program."""
+    for deb in debs:
+        subprocess.run(["/usr/bin/dpkg-deb", "-x", deb, tmp_path], check=True)
+    activate.activate(f"{tmp_path}{activate.SHARE}", f"{tmp_path}{activate.LIB}")
+    for name in ("bin", "sbin"):
+        (tmp_path / name).symlink_to("usr/bin")
+    for name in ("sh", "modprobe", "kill"):
+        shutil.copy("/bin/true", tmp_path / "usr/bin" / name)
+    for one in os.scandir(UNITS):
+        if one.is_file() and not os.path.exists(f"{tmp_path}{one.path}"):
+            shutil.copy(one.path, f"{tmp_path}{UNITS}", follow_symlinks=False)
+    return str(tmp_path)
+
+
+def verify(root: str) -> tuple[int, str]:
+    words = ["/usr/bin/systemd-analyze", "verify", "--man=no", f"--root={root}", *SERVICES]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_systemd_takes_the_units_as_they_are_installed(unpacked: str) -> None:
+    assert verify(unpacked) == (0, "")
+
+
+def test_systemd_would_miss_their_program(unpacked: str) -> None:
+    os.unlink(f"{unpacked}/usr/bin/gpubind")
+    status, told = verify(unpacked)
+    assert (status, "/usr/bin/gpubind is not executable" in told) == (1, True)
 
 
 def test_another_python_has_everything_made_anew(host: Place, debs: list[str]) -> None:
