@@ -179,6 +179,12 @@ def test_another_driver_begins_anew() -> None:
     assert heard.ill() == []
 
 
+def test_another_driver_that_finds_fewer_gpus_begins_anew_with_those() -> None:
+    heard = Heard()
+    heard.board.looked(found(gpu(1), driver="570.124.06"))
+    assert (list(heard.board.snapshot()), heard.ill()) == (["GPU-1"], [])
+
+
 def test_a_gpu_the_driver_wants_reset_is_ill_without_any_event() -> None:
     heard = Heard(found(gpu(0, recovery="reset"), gpu(1, recovery="none")))
     assert heard.board.unhealthy() == {"GPU-0": "unhealthy: the driver asks for: reset"}

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import io
 import os
+import queue
 import signal
 import subprocess
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from mps_nodes import Node, end, until
 
 from gpubind_plugin import main, options
+from gpubind_plugin.logs import Log
 from gpubind_plugin.mps import readiness
+from gpubind_plugin.mps.keeping import Keeping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,6 +112,32 @@ def test_a_daemon_that_fails_to_start_gives_its_gpus_back(node: Node) -> None:
     assert "nvidia-cuda-mps-control -d ended with status 1: no memory" in node.log()
     assert (end(process), node.ready()) == (0, False)
     assert not (node.mps / GPU / ".started").exists()
+
+
+def test_a_mark_that_was_left_is_taken_away(node: Node) -> None:
+    (node.broken / "gpu").touch()
+    (node.mps / ".ready").touch()
+    process = node.start()
+    until(lambda: not node.ready())
+    assert end(process) == 0
+
+
+def test_a_daemon_that_dies_is_started_anew(node: Node) -> None:
+    log = io.StringIO()
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    keeping = Keeping(lambda: loaded(node), Log(stream=log), str(node.mps), turn_s=0.05)
+    thread = threading.Thread(target=keeping.run, args=(signals,))
+    thread.start()
+    try:
+        until(node.ready)
+        node.told_again()
+        (node.mps / GPU / "pipe/control").unlink()
+        until(lambda: "gpu set_default_active_thread_percentage 25" in node.lines())
+        until(node.ready)
+    finally:
+        signals.put(signal.SIGTERM)
+        thread.join()
+    assert "MPS daemon is gone" in log.getvalue()
 
 
 def test_a_gpu_whose_mode_can_not_be_set_is_not_shared(node: Node) -> None:

@@ -77,6 +77,10 @@ def test_how_many_clients_a_gpu_serves_goes_by_its_architecture(compute: str, mo
             [Device(id="MIG-1::0", index="0:0", uuid="MIG-1", replicas=2)],
             "r: sharing using MPS is not supported for MIG devices",
         ),
+        (
+            [Device(id="all::0", index="all", uuid="all", replicas=2)],
+            "r: sharing using MPS is not supported for device all",
+        ),
     ],
 )
 def test_what_can_not_be_shared_is_refused(devices: list[Device], message: str) -> None:

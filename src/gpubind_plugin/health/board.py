@@ -76,6 +76,7 @@ class Board:
         with self._lock:
             if self._driver != found.driver:
                 self._states.clear()  # another driver has begun anew with all GPUs
+                self._parts.clear()
             self._driver = found.driver
             changes: dict[str, State] = {}
             for gpu in found.gpus:

@@ -54,6 +54,7 @@ class Keeping:
     def run(self, signals: queue.SimpleQueue[int]) -> None:
         """Keep the daemons until a signal says that this is the end; then none is left."""
         config = self._load()
+        self._unready()  # whoever left the mark was ended before it could take it away
         try:
             while True:
                 self._turn(config)
@@ -123,12 +124,15 @@ class Keeping:
 
     def _end(self, daemon: Daemon) -> None:
         """Stop a daemon, and say what of that did not work; without all nothing is ready."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self._root, READY))
+        self._unready()
         self._running.remove(daemon)
         for failure in control.stop(self._tools, self._root, daemon):
             self._log.warning(failure, resource=daemon.resource)
         self._log.info("MPS daemon ended", resource=daemon.resource)
+
+    def _unready(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._root, READY))
 
     def _stop(self) -> None:
         self._pass_on()

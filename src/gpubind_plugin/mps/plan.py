@@ -65,6 +65,8 @@ def _daemon(resource: str, devices: Sequence[Device]) -> Daemon:
 def _check(resource: str, device: Device) -> None:
     if device.is_mig:
         raise _refused(resource, "sharing using MPS is not supported for MIG devices")
+    if not device.index.isdigit():  # WSL2's one device is all of them
+        raise _refused(resource, f"sharing using MPS is not supported for device {device.index}")
     most = most_clients(device.compute)
     if device.replicas > most:
         raise _refused(resource, f"maximum allowed replicas exceeded: {device.replicas} > {most}")
