@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PROGRAM = (sys.executable, "-m", "gpubind_ctl")
+NO_ENGINES = "/nonexistent"
+"""A PATH that finds no engine: what is installed here must not decide what a test sees."""
+USUAL = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +33,14 @@ def gpubind(
     env: Mapping[str, str] | None = None,
     stdin: str = "",
 ) -> Outcome:
-    """Run `gpubind` with `words`, through the program `before`, with nothing else in its env."""
+    """Run `gpubind` with `words`, through the program `before`, with nothing else in its env.
+
+    It finds no engine, unless that program needs the usual PATH.
+    """
     done = subprocess.run(
         [*before, *PROGRAM, *words],
         input=stdin,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", **(env or {})},
+        env={"PATH": USUAL if before else NO_ENGINES, "LC_ALL": "C.UTF-8", **(env or {})},
         capture_output=True,
         text=True,
         check=False,

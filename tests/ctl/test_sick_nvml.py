@@ -27,7 +27,7 @@ pytestmark = needs_stub
 FOUR = "".join(gpu(index) for index in range(4))
 PARTED = gpu(0) + gpu(1, mig=1) + mig(1, 0) + mig(1, 1) + gpu(2)
 CALLS = 10  # one more than there are about a GPU without MIG
-PARTED_CALLS = CALLS - 1 + 2 * (2 + 7 + 2 * 5)  # about one with two MIG devices in seven places
+PARTED_CALLS = CALLS - 1 + 2 * (2 + 7 + 2 * 6)  # about one with two MIG devices in seven places
 LEFT_OUT = "gpubind: missing: GPU 1: could not be read: "
 
 
