@@ -65,8 +65,7 @@ def left_over(text: str) -> bool:
 def content(text: str, name: str) -> str:
     """Give the lines of a block, empty where there is none."""
     lines = lines_of(text)
-    begin = _index(lines, f"# gpubind:{name} begin", 0)
-    end = _index(lines, f"# gpubind:{name} end", begin)
+    begin, end = _span(lines, name)
     return "".join(lines[begin + 1 : end]) if 0 <= begin < end else ""
 
 
@@ -108,8 +107,7 @@ def removed(text: str, name: str) -> tuple[str, tuple[Hunk, ...]]:
     A text without such a block is given back as it is.
     """
     lines = lines_of(text)
-    begin = _index(lines, f"# gpubind:{name} begin", 0)
-    end = _index(lines, f"# gpubind:{name} end", begin)
+    begin, end = _span(lines, name)
     if begin < 0 or end < 0:
         return text, ()
     above, below = lines[:begin], lines[end + 1 :]
@@ -137,6 +135,19 @@ def _index(lines: Sequence[str], start: str, first: int) -> int:
         if line == start or line.startswith(f"{start} "):
             return index
     return -1
+
+
+def _span(lines: Sequence[str], name: str) -> tuple[int, int]:
+    """Give the indices of a block's first and last line, -1 for one that is not there.
+
+    A first line that has lost its last one, with another block below, is none.
+    """
+    start = f"# gpubind:{name} begin"
+    begin = _index(lines, start, 0)
+    end = _index(lines, f"# gpubind:{name} end", begin)
+    while end >= 0 and (later := _index(lines[:end], start, begin + 1)) >= 0:
+        begin = later
+    return begin, end
 
 
 def _places(lines: Sequence[str], wanted: Sequence[str]) -> list[int]:

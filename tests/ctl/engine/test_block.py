@@ -86,3 +86,10 @@ def test_a_block_without_end_is_left_alone() -> None:
     text = "a = 1\n# gpubind:n begin\nx = 1\n"
     assert block.removed(text, "n") == (text, ())
     assert block.content(text, "n") == ""
+
+
+def test_a_block_that_lost_its_end_does_not_take_what_is_below_with_it() -> None:
+    torn = "# gpubind:nvidia begin\nold = 1\nkept = 2\n"
+    whole = block.added(torn, "nvidia", ["new = 3"])
+    assert block.content(whole, "nvidia") == "new = 3\n"
+    assert block.removed(whole, "nvidia") == (torn, ())
