@@ -9,6 +9,7 @@ container shows its root at /run/nvidia/driver, Google's Container-Optimized OS 
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,8 +60,9 @@ def of(driver_root: str, dev_root: str | None = None) -> Roots:
     """Give the roots for what the operator said; by default /dev is below the driver root.
 
     The driver's own folder has /dev where its control node is, else /dev is the driver root's.
-    Raises OSError where there is no such folder.
+    All are absolute, as a spec needs them. Raises OSError where there is no such folder.
     """
+    driver_root, dev_root = _absolute(driver_root), dev_root and _absolute(dev_root)
     with Root(driver_root) as root:
         places = [place for place in PLACES if root.exists(place)]
         if places and not _has_driver(root):
@@ -69,6 +71,10 @@ def of(driver_root: str, dev_root: str | None = None) -> Roots:
                     if _has_driver(inner):
                         return _found(driver_root, inner, dev_root)
     return Roots(driver=driver_root, dev=dev_root or driver_root)
+
+
+def _absolute(place: str) -> str:
+    return os.path.abspath(place) if place else place  # no name at all is no folder
 
 
 def _found(outer: str, inner: Root, dev_root: str | None) -> Roots:

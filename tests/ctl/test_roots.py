@@ -54,6 +54,16 @@ def test_its_own_nodes_count_where_it_has_some(tmp_path: Path) -> None:
     assert roots.of(given).dev == f"{given}{INNER}"
 
 
+def test_a_relative_root_is_where_it_is_seen_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = driver_roots.grow(tmp_path / "root", driver_roots.driver())
+    monkeypatch.chdir(tmp_path)
+    assert roots.of("./root", "root") == roots.Roots(driver=given, dev=given)
+    with pytest.raises(FileNotFoundError):
+        roots.of("")
+
+
 def test_a_link_out_of_the_root_leads_nowhere(tmp_path: Path) -> None:
     outside = driver_roots.grow(tmp_path / "outside", driver_roots.driver())
     given = driver_roots.grow(tmp_path / "root", {INNER: f"-> {outside}"})
