@@ -95,7 +95,7 @@ def kubelet(
 
 def lines(stdout: str, stderr: str, status: int) -> list[str]:
     """Give a container's lines; an engine's own failure (125 and above) is an AssertionError."""
-    assert status < 125, stderr.strip() or f"exit status {status}"
+    assert status == 0 or (stdout and status < 125), stderr.strip() or f"exit status {status}"
     return stdout.splitlines()
 
 
@@ -140,6 +140,19 @@ ROWS = (
         asks=f"`--runtime=nvidia -e {VISIBLE}=0`",
         gpus="0",
         run=podman(f"--env={VISIBLE}=0", runtime="nvidia"),
+    ),
+    Row(
+        engine="podman",
+        asks="`--runtime=crun --device nvidia.com/gpu=0`",
+        gpus="0",
+        run=podman("--device=nvidia.com/gpu=0", runtime="/usr/bin/crun"),
+    ),
+    Row(
+        engine="podman",
+        asks="`--gpus all`",
+        gpus="all",
+        run=podman("--gpus=all"),
+        releases=("sid",),
     ),
     Row(engine="containerd", asks="CRI: (does not ask)", gpus="", run=kubelet()),
     Row(

@@ -23,6 +23,7 @@ PACKAGES = (
     *("runc", "mount", "util-linux"),
 )
 ENGINES = ("docker.io", "docker-cli", "containerd", "podman", "conmon", "crun")
+TESTED_BY = ("python3-pytest", "python3-hypothesis", "python3-pyelftools")
 OWN = (
     "/run/layers",
     "/run/runc-tests",
@@ -48,6 +49,11 @@ def root_with_engines(release: str) -> str:
     # Debian 12's client comes with its daemon.
     engines = (name for name in ENGINES if (release, name) != ("bookworm", "docker-cli"))
     return _cached(f"engines-{release}", release, (*PACKAGES, *engines))
+
+
+def root_with_pytest(release: str) -> str:
+    """Give the cached folder of a root that has what the tests of Python code are run by."""
+    return _cached(f"pytest-{release}", release, (*PACKAGES, *TESTED_BY))
 
 
 def _cached(name: str, release: str, packages: tuple[str, ...]) -> str:
