@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gpubind_plugin.ports import Health
     from gpubind_plugin.seeing import Seen
 
+AGAIN_S = 1.0  # before a task that has not ended is told so again
 ILL_S = 10.0  # while something is not well, the node is looked at so often
 FIRST_S, LAST_S = 1.0, 15.0  # before a look that failed
 PATIENCE = 2  # so many looks must fail before what is offered is called unhealthy
@@ -101,7 +102,8 @@ class Node:
             while True:
                 await self._turn()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self._ports.turn_s)
+                    async with asyncio.timeout(self._ports.turn_s):
+                        await self._woken.wait()
                 self._woken.clear()
         finally:
             if self._looking is not None:
@@ -251,10 +253,11 @@ class Node:
 
     async def _end(self) -> None:
         """End all keepers: their sockets go, those who watch are let go."""
-        tasks, self._kept = [*self._kept.values()], {}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks, self._kept = {*self._kept.values()}, {}
+        while tasks:  # asyncio.wait_for, which gRPC uses, may swallow a cancellation before 3.12
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=AGAIN_S)
 
 
 def _soon(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:

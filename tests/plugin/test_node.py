@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -17,7 +20,11 @@ from gpubind.errors import ToolkitError
 from gpubind_ctl.simulate import profile
 from gpubind_plugin import seeing, standing
 from gpubind_plugin.config import Named, Resources
+from gpubind_plugin.counts import Nobody
+from gpubind_plugin.logs import Log
+from gpubind_plugin.node import Node
 from gpubind_plugin.ports import Ports
+from gpubind_plugin.standing import Standing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -301,3 +308,22 @@ def test_a_defect_in_looking_leaves_what_is_served(kubelet: Kubelet, tmp_path: P
         assert "INTERNAL-ERROR" in plugin.standing.troubles["driver"].message
         plugin.until(lambda: not plugin.reasons())
         assert len(kubelet.endpoints[GPU].lists) == 1
+
+
+def test_a_task_that_swallows_its_cancellation_ends_all_the_same(tmp_path: Path) -> None:
+    async def stubborn() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        await asyncio.sleep(3600)
+
+    async def run() -> bool:
+        log = Log(stream=io.StringIO())
+        config = configured(tmp_path, None)
+        it = Node(config, lambda: config, counts=Nobody(), standing=Standing(log), log=log)
+        task = asyncio.create_task(stubborn())
+        it._kept["x"] = task
+        await asyncio.sleep(0)
+        await it._end()
+        return task.cancelled()
+
+    assert asyncio.run(run())
