@@ -30,7 +30,7 @@ def test_without_words_it_tells_what_it_can_do() -> None:
     verbs = re.findall(r"\./dev (\w+)", told.stdout)
     assert (told.returncode, verbs) == (
         0,
-        ["demo", "test", "lint", "fuzz", "bench", "install", "package", "setup"],
+        ["demo", "test", "lint", "fuzz", "engines", "bench", "install", "package", "setup"],
     )
 
 
