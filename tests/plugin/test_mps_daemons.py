@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import io
 import os
-import queue
 import signal
 import subprocess
 import threading
@@ -124,9 +123,13 @@ def test_a_mark_that_was_left_is_taken_away(node: Node) -> None:
 
 def test_a_daemon_that_dies_is_started_anew(node: Node) -> None:
     log = io.StringIO()
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    ended = threading.Event()
+
+    def next_signal(seconds: float) -> int:
+        return signal.SIGTERM if ended.wait(seconds) else 0
+
     keeping = Keeping(lambda: loaded(node), Log(stream=log), str(node.mps), turn_s=0.05)
-    thread = threading.Thread(target=keeping.run, args=(signals,))
+    thread = threading.Thread(target=keeping.run, args=(next_signal,))
     thread.start()
     try:
         until(node.ready)
@@ -135,7 +138,7 @@ def test_a_daemon_that_dies_is_started_anew(node: Node) -> None:
         until(lambda: "gpu set_default_active_thread_percentage 25" in node.lines())
         until(node.ready)
     finally:
-        signals.put(signal.SIGTERM)
+        ended.set()
         thread.join()
     assert "MPS daemon is gone" in log.getvalue()
 

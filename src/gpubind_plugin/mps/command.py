@@ -39,8 +39,8 @@ def command(
 
     if mount_shm:
         shm.mount(root)
-    signals = keeping.heard()
-    keeping.Keeping(lambda: _load(given), logs.Log(log_format), root).run(signals)
+    signals = keeping.Signals()
+    keeping.Keeping(lambda: _load(given), logs.Log(log_format), root).run(signals.next)
 
 
 @command.command("mount-shm")

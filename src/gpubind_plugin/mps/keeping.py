@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
+import select
 import signal
 from typing import TYPE_CHECKING
 
@@ -26,12 +26,21 @@ TURN_S = 30.0  # between looks at the daemons, and before a start that failed is
 SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
-def heard() -> queue.SimpleQueue[int]:
-    """Give the signals of this process from now on, as they come."""
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in SIGNALS:
-        signal.signal(number, lambda one, _: signals.put(one))
-    return signals
+class Signals:
+    """The signals of this process from now on, as they come."""
+
+    def __init__(self) -> None:
+        self._reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        # Written to by the handler proper, so that none comes unseen just before a wait.
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def next(self, seconds: float) -> int:
+        """Give the next signal's number, 0 where none comes in time."""
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        return os.read(self._reader, 1)[0] if poll.poll(seconds * 1000) else 0
 
 
 class Keeping:
@@ -51,14 +60,17 @@ class Keeping:
         self._told: dict[str, int] = {}  # how far each daemon's log is passed on
         self._waiting = False
 
-    def run(self, signals: queue.SimpleQueue[int]) -> None:
-        """Keep the daemons until a signal says that this is the end; then none is left."""
+    def run(self, next_signal: Callable[[float], int]) -> None:
+        """Keep the daemons until a signal says that this is the end; then none is left.
+
+        `next_signal` gives a signal's number, 0 after so many seconds without one.
+        """
         config = self._load()
         self._unready()  # whoever left the mark was ended before it could take it away
         try:
             while True:
                 self._turn(config)
-                number = _next(signals, self._turn_s)
+                number = next_signal(self._turn_s)
                 if number == signal.SIGHUP:
                     config = self._again(config)
                     self._stop()
@@ -150,14 +162,6 @@ class Keeping:
                     said = line.decode("utf-8", "replace").rstrip()
                     self._log.info(said, resource=daemon.resource)
                 self._told[daemon.resource] = file.tell()
-
-
-def _next(signals: queue.SimpleQueue[int], seconds: float) -> int:
-    """Give the next signal, 0 where none comes in time."""
-    try:
-        return signals.get(timeout=seconds)
-    except queue.Empty:
-        return 0
 
 
 def _line(error: ToolkitError | OSError) -> str:
