@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import cdi_checks
 import driver_roots
 import pytest
 from command_line import gpubind
@@ -62,6 +64,16 @@ def test_a_relative_root_is_where_it_is_seen_from(
     assert roots.of("./root", "root") == roots.Roots(driver=given, dev=given)
     with pytest.raises(FileNotFoundError):
         roots.of("")
+
+
+def test_relative_folders_are_compiled_as_the_absolute_ones_they_are(tmp_path: Path) -> None:
+    file = cdi_checks.spec(tmp_path / "cdi/a.json")
+    folder = os.path.relpath(tmp_path)
+    words = ("--spec-dir", f"{folder}/cdi", "--state-dir", f"{folder}/state")
+    assert gpubind("cdi", "compile", *words).status == 0
+    stamps = json.loads((tmp_path / "state/compiled.json").read_text())["stamps"]
+    assert str(file) in stamps
+    assert [name for name in stamps if not name.startswith("/")] == []
 
 
 def test_a_link_out_of_the_root_leads_nowhere(tmp_path: Path) -> None:

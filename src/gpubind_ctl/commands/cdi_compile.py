@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from gpubind import jit as looks
@@ -42,6 +44,8 @@ def command(
     """
     from gpubind_cdi import compile as compiler
 
+    spec_dir = tuple(map(os.path.abspath, spec_dir))  # a container starts in another folder
+    state_dir = os.path.abspath(state_dir)
     registry = settings.compiled(config_file, spec_dir, state_dir)
     compiler.write(state_dir, registry, config_file)
     notes = settings.complaints(registry)
