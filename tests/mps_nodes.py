@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PROGRAM = (sys.executable, "-c", "from gpubind_plugin import main; main.main()")
 PATIENCE_S = 60.0
+STARTED: list[subprocess.Popen[bytes]] = []  # for whoever sees that none is left
 SMI = """#!/bin/sh
 echo "smi $*" >> {record}
 test ! -e {broken}/smi || {{ echo 'GPU is lost'; exit 15; }}
@@ -81,7 +82,9 @@ class Node:
     def start(self, *more: str) -> subprocess.Popen[bytes]:
         """Start the program; what it logs goes to `log`."""
         with open(self.record.parent / "log", "ab") as log:
-            return subprocess.Popen(self.words(*more), env=self.environment(), stderr=log)
+            started = subprocess.Popen(self.words(*more), env=self.environment(), stderr=log)
+        STARTED.append(started)
+        return started
 
     def lines(self) -> list[str]:
         """Give what the driver's programs were told so far."""

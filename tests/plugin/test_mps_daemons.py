@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from mps_nodes import Node, end, until
+from mps_nodes import STARTED, Node, end, until
 
 from gpubind_plugin import main, options
 from gpubind_plugin.logs import Log
@@ -34,20 +34,25 @@ def mps(*resources: dict[str, Any]) -> dict[str, Any]:
 FOUR = mps({"name": GPU, "replicas": 4})
 
 
+@pytest.fixture(autouse=True)
+def _none_is_left() -> Iterator[None]:
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
     return Node(tmp_path, "t4", FOUR)
 
 
 @pytest.fixture
-def running(node: Node) -> Iterator[subprocess.Popen[bytes]]:
+def running(node: Node) -> subprocess.Popen[bytes]:
     process = node.start()
-    try:
-        until(node.ready)
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    until(node.ready)
+    return process
 
 
 @pytest.fixture(scope="module")
