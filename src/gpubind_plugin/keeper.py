@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import stat
 import time
 from typing import TYPE_CHECKING
@@ -99,7 +100,9 @@ class Keeper:
 
     async def _turn(self, kubelet: Identity | None) -> None:
         """Do what is to be done now; raises where that fails."""
-        if not self.served:
+        if self._kubelet and not os.path.isdir(os.path.dirname(self._kubelet)):
+            kubelet = None
+        elif not self.served:
             self._known = None
             waiting = await aside.run(self._ready)
             if waiting:
@@ -128,6 +131,7 @@ class Keeper:
             raise _refused(f"{self.path} is too long for a socket", "shorten --kubelet-socket")
         _check(beside)
         _check(self.path)
+        _probe(beside)
         self._service.open()
         self._server = await server.serve(self._service, beside)
         await client.dial(beside)
@@ -198,6 +202,18 @@ def _check(path: str) -> None:
         raise _refused(f"{path} is no socket", "remove it, or see who made it")
     if found.st_uid != os.geteuid():
         raise _refused(f"{path} belongs to user {found.st_uid}", "does another plugin run?")
+
+
+def _probe(path: str) -> None:
+    """Raise OSError with the reason where no socket can be made at `path`; gRPC gives none."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
+        try:
+            probe.bind(path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+    os.unlink(path)
 
 
 def _refused(message: str, hint: str) -> ToolkitError:

@@ -83,7 +83,11 @@ def test_a_folder_that_is_wiped_is_followed(kubelet: Kubelet) -> None:
 def test_a_kubelet_that_is_not_there_is_waited_for(node: Path, short: Path, tmp_path: Path) -> None:
     kubelet = kubelets.Kubelet(short / "dp")
     with plugins.running(configured(node, kubelet), tmp_path / "cdi") as plugin:
-        plugin.until(lambda: plugin.reasons() & {standing.NO_KUBELET, standing.SOCKET})
+        plugin.until(lambda: plugin.reasons() == {standing.NO_KUBELET})
+        kubelet.folder.mkdir()
+        path = kubelet.folder / "nvidia-gpu.sock"
+        plugin.until(path.exists)
+        assert plugin.reasons() == {standing.NO_KUBELET}
         kubelet.start()
         kubelet.until(lambda it: len(it.lists().get(GPU, {})) == 8)
         plugin.until(lambda: not plugin.reasons())
@@ -164,6 +168,17 @@ def test_a_file_with_our_sockets_name_is_left_alone_and_told_of(
         assert path.read_text() == "precious"
         path.unlink()
         kubelet.until(lambda it: len(it.lists().get(GPU, {})) == 8)
+
+
+def test_a_folder_that_takes_no_sockets_is_told_of_with_the_reason(
+    node: Path, tmp_path: Path
+) -> None:
+    config = configured(node, None, kubelet_socket="/proc/self/kubelet.sock")
+    with plugins.running(config, tmp_path / "cdi") as plugin:
+        plugin.until(lambda: plugin.reasons() == {standing.SOCKET})
+        assert plugin.standing.troubles[GPU].message == (
+            "/proc/self/nvidia-gpu.sock.new: No such file or directory [K8S-SOCKET]"
+        )
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_told_of(node: Path, tmp_path: Path) -> None:
