@@ -36,15 +36,21 @@ CONTAINERD = f"""\
 class Host:
     """A place with a release of Debian, its engines, 8 simulated GPUs and our packages."""
 
-    def __init__(self, release: str, packages: Sequence[str], folder: str) -> None:
-        """Start it; the daemons, which start when they are asked for, log below `folder`."""
-        self.release, self.folder = release, folder
+    def __init__(
+        self, release: str, packages: Sequence[str], folder: str, *, ready: bool = True
+    ) -> None:
+        """Start it; the daemons, which start when they are asked for, log below `folder`.
+
+        Where it is not `ready`, there is no spec, and no engine is set up.
+        """
+        self.release, self.folder, self.ready = release, folder, ready
         self.place = Place(root=packaged.root_with_engines(release))
         try:
             self.place.run("/usr/bin/dpkg", "-i", *packages, timeout=300)
             self.place.run("gpubind", "simulate", "--profile=dgx-h100", f"--root={NODE}")
-            spec = "--output=/etc/cdi/nvidia.yaml"
-            self.place.run("nvidia-ctk", "cdi", "generate", f"--driver-root={NODE}", spec)
+            if ready:
+                spec = "--output=/etc/cdi/nvidia.yaml"
+                self.place.run("nvidia-ctk", "cdi", "generate", f"--driver-root={NODE}", spec)
         except BaseException:
             self.place.close()
             raise
@@ -71,9 +77,10 @@ class Host:
         os.mkdir(folder)
         return folder
 
-    def configure(self, engine: str, *words: str) -> None:
+    def configure(self, engine: str) -> None:
         """Set an engine up as its operator does."""
-        self.place.run("nvidia-ctk", "runtime", "configure", f"--runtime={engine}", *words)
+        if self.ready:
+            self.place.run("nvidia-ctk", "runtime", "configure", f"--runtime={engine}")
 
     def write(self, path: str, text: str) -> None:
         """Write a file of the operator's."""
