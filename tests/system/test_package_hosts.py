@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 PEER = """
-mkdir -p /tmp/peer/DEBIAN /tmp/peer/usr/bin
-cat >/tmp/peer/DEBIAN/control <<TEXT
+mkdir -p /run/peer/DEBIAN /run/peer/usr/bin
+cat >/run/peer/DEBIAN/control <<TEXT
 Package: nvidia-container-toolkit-base
 Version: 1.17.0-1
 Architecture: all
 Maintainer: nobody <nobody@example.com>
 Description: stands for the field's package
 TEXT
-echo theirs >/tmp/peer/usr/bin/nvidia-ctk
-dpkg-deb --build /tmp/peer /tmp/peer.deb
-dpkg -i /tmp/peer.deb
+echo theirs >/run/peer/usr/bin/nvidia-ctk
+dpkg-deb --build /run/peer /run/peer.deb
+dpkg -i /run/peer.deb
 """
 UNITS = "/usr/lib/systemd/system"
 SERVICES = ("gpubind-cdi-refresh.service", "gpubind-device-nodes.service")
@@ -117,6 +117,15 @@ def test_the_fields_packages_give_way_and_their_settings_count(
     assert "disable-require = true" in host.run("nvidia-ctk", "config").stdout
     words = ("-W", "-f", "${Status}", "nvidia-container-toolkit-base")
     assert "ok installed" not in host.run("/usr/bin/dpkg-query", *words, status=None).stdout
+
+
+def test_what_asks_for_the_fields_packages_is_content(host: Place, debs: list[str]) -> None:
+    asks = "nvidia-container-toolkit (>= 1.10.0-1)"
+    script = PEER.replace("Architecture", f"Depends: {asks}\nArchitecture").replace("-base", "-x")
+    script = script.replace("nvidia-ctk", "asks")
+    host.run("sh", "-ec", script, status=1)
+    install(host, *debs)
+    host.run("/usr/bin/dpkg", "--configure", "--pending")
 
 
 def test_without_the_names_the_fields_packages_stay(host: Place, debs: list[str]) -> None:
