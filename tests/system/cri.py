@@ -94,12 +94,15 @@ class Cri:
         environment: Mapping[str, str] | None = None,
         devices: Sequence[str] = (),
         annotations: Mapping[str, str] | None = None,
+        mounts: Sequence[tuple[str, str]] = (),
+        nodes: Sequence[tuple[str, str]] = (),
         image: str = images.TAG,
     ) -> list[str]:
         """Run a container in a pod of its own; gives the lines it wrote.
 
         `handler` is a RuntimeClass's: a runtime's name, "" for the default; `devices` are CDI's;
-        `annotations` are the container's, as a device plugin gives them.
+        `annotations` are the container's, `mounts` and device `nodes` go from a path of the host to
+        one of the container, as a device plugin gives them.
         """
         name = f"pod-{next(COUNTER)}"
         security = message((1, message((1, NODE_NETWORK))))
@@ -113,6 +116,8 @@ class Cri:
             (2, message((1, image))),
             *((3, word) for word in words),
             *((6, message((1, key), (2, value))) for key, value in (environment or {}).items()),
+            *((7, message((1, inside), (2, outside))) for outside, inside in mounts),
+            *((8, message((1, inside), (2, outside), (3, "rw"))) for outside, inside in nodes),
             *((10, message((1, key), (2, value))) for key, value in (annotations or {}).items()),
             (11, f"{name}.log"),
             *((17, message((1, device))) for device in devices),

@@ -7,16 +7,23 @@ import hashlib
 import json
 import os
 import subprocess
+from typing import TYPE_CHECKING
 
 from system import debian
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NAME = "gpubind.test/minimal"
 TAG = f"{NAME}:latest"
 PAUSE = "gpubind.test/pause"
+PATH = ("PATH=/usr/sbin:/usr/bin:/sbin:/bin",)
 
 
-def archive(root: str, name: str = NAME, command: str = "/bin/sh") -> str:
-    """Give the name of the archive made from a root: cached; one layer, PATH set."""
+def archive(
+    root: str, name: str = NAME, command: str = "/bin/sh", env: Sequence[str] = PATH
+) -> str:
+    """Give the name of the archive made from a root: cached; one layer, and the image's `env`."""
 
     def build(folder: str) -> None:
         layer = os.path.join(folder, "layer.tar")
@@ -25,7 +32,7 @@ def archive(root: str, name: str = NAME, command: str = "/bin/sh") -> str:
         )
         with open(layer, "rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        _write(folder, "config.json", _config(digest, command))
+        _write(folder, "config.json", _config(digest, command, env))
         _write(
             folder,
             "manifest.json",
@@ -37,8 +44,9 @@ def archive(root: str, name: str = NAME, command: str = "/bin/sh") -> str:
         )
         os.unlink(layer)
 
+    key = f"2 {root}" + (f" {env}" if env != PATH else "")
     own = "image" if name == NAME else f"image-of-{os.path.basename(name)}"
-    return os.path.join(debian.cached(own, f"2 {root}", build), "image.tar")
+    return os.path.join(debian.cached(own, key, build), "image.tar")
 
 
 def pause(root: str) -> str:
@@ -46,12 +54,12 @@ def pause(root: str) -> str:
     return archive(root, PAUSE, "/bin/sleep infinity")
 
 
-def _config(digest: str, command: str) -> object:
+def _config(digest: str, command: str, env: Sequence[str]) -> object:
     return {
         "architecture": "amd64",
         "os": "linux",
         "created": "2024-01-01T00:00:00Z",
-        "config": {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": command.split()},
+        "config": {"Env": list(env), "Cmd": command.split()},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
         "history": [{"created": "2024-01-01T00:00:00Z", "created_by": "gpubind's tests"}],
     }
