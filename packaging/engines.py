@@ -8,6 +8,7 @@ table, and with --write puts it into docs/engines.md.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import sys
@@ -35,10 +36,13 @@ def problem(seen: list[str], wanted: list[str]) -> str:
     return "; ".join([*(f"no {line}" for line in missing), *surplus]) or "another order"
 
 
-def run(release: str, packages: Sequence[str], folder: str) -> Iterator[tuple[str, ...]]:
-    """Give the table's lines of a release: engine, the way of asking, each kind's outcome."""
-    with Host(release, packages, folder) as host:
-        for row in matrix.rows(release):
+def run(
+    release: str, layout: str, packages: Sequence[str], folder: str
+) -> Iterator[tuple[str, ...]]:
+    """Give the lines of a release and a layout of cgroups: engine, asked by, what each kind saw."""
+    behind = ", cgroup v2" if layout == "unified" else ""
+    with Host(release, packages, folder, layout=layout) as host:
+        for row in matrix.rows(release, layout):
             cells = []
             for kind in kinds.NAMES:
                 try:
@@ -46,7 +50,7 @@ def run(release: str, packages: Sequence[str], folder: str) -> Iterator[tuple[st
                 except (AssertionError, grpc.RpcError) as error:
                     found = str(error).strip().rpartition("\n")[2]
                 cells.append(found.replace("|", "/") or "yes")
-            yield f"{row.engine} {host.version(row.engine)}", row.asks, *cells
+            yield f"{row.engine} {host.version(row.engine)}{behind}", row.asks, *cells
 
 
 def table(found: Sequence[tuple[str, ...]]) -> str:
@@ -63,13 +67,19 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("--write", action="store_true", help="put the table into docs/engines.md")
     options = parser.parse_args(words)
+    if unknown := set(options.releases) - {*matrix.RELEASES}:
+        parser.error(f"not a release that has a table: {' '.join(sorted(unknown))}")
+    if os.geteuid():
+        print("./dev engines needs uid 0: namespaces, mounts, device nodes", file=sys.stderr)
+        return 1
     found: list[tuple[str, ...]] = []
     left_out = 0
     with tempfile.TemporaryDirectory(prefix="gpubind-engines-") as folder:
         packages = packaged.built(f"{folder}/packages")
-        for release in options.releases or matrix.RELEASES:
+        releases = options.releases or matrix.RELEASES
+        for release, layout in itertools.product(releases, matrix.LAYOUTS):
             try:
-                for line in run(release, packages, folder):
+                for line in run(release, layout, packages, folder):
                     print(" | ".join(line), flush=True)
                     found.append(line)
             except debian.UnavailableError as error:

@@ -37,14 +37,22 @@ class Host:
     """A place with a release of Debian, its engines, 8 simulated GPUs and our packages."""
 
     def __init__(
-        self, release: str, packages: Sequence[str], folder: str, *, ready: bool = True
+        self,
+        release: str,
+        packages: Sequence[str],
+        folder: str,
+        *,
+        layout: str = "machine",
+        ready: bool = True,
     ) -> None:
         """Start it; the daemons, which start when they are asked for, log below `folder`.
 
-        Where it is not `ready`, there is no spec, and no engine is set up.
+        `layout` is that of the cgroups, see Place. Where it is not `ready`, there is no spec, and
+        no engine is set up.
         """
-        self.release, self.folder, self.ready = release, folder, ready
-        self.place = Place(root=packaged.root_with_engines(release))
+        self.folder = os.path.join(folder, f"{release}-{layout}")
+        self.ready = ready
+        self.place = Place(layout, packaged.root_with_engines(release))
         try:
             self.place.run("/usr/bin/dpkg", "-i", *packages, timeout=300)
             self.place.run("gpubind", "simulate", "--profile=dgx-h100", f"--root={NODE}")
@@ -73,8 +81,8 @@ class Host:
 
     def log(self, name: str) -> str:
         """Make a folder for the logs of an engine."""
-        folder = os.path.join(self.folder, f"{self.release}-{name}")
-        os.mkdir(folder)
+        folder = os.path.join(self.folder, name)
+        os.makedirs(folder)
         return folder
 
     def configure(self, engine: str) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Run = Callable[[Host, str, Sequence[str]], list[str]]
 
 RELEASES = ("bookworm", "sid")
+LAYOUTS = ("machine", "unified")  # of cgroups, see Place
 VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 ANNOTATION = {"cdi.k8s.io/gpubind": "nvidia.com/gpu=0"}
 SHIM = "/usr/bin/nvidia-container-runtime"
@@ -197,6 +198,10 @@ ROWS = (
 )
 
 
-def rows(release: str) -> list[Row]:
-    """Give the rows of a release."""
-    return [row for row in ROWS if release in row.releases]
+def rows(release: str, layout: str = "machine") -> list[Row]:
+    """Give the rows of a release; where cgroups are of version 2 alone, docker's.
+
+    The others want controllers, which a machine that has version 1 too lends to that.
+    """
+    kept = [row for row in ROWS if release in row.releases]
+    return [row for row in kept if layout == "machine" or row.engine == "docker"]

@@ -20,31 +20,36 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 CELLS = [
-    *(("bookworm", row, kind) for row in matrix.rows("bookworm") for kind in kinds.NAMES),
-    *(("sid", row, "debian") for row in matrix.rows("sid")),
+    (release, layout, row, kind)
+    for release in matrix.RELEASES
+    for layout in matrix.LAYOUTS
+    for row in matrix.rows(release, layout)
+    for kind in (kinds.NAMES if (release, layout) == ("bookworm", "machine") else ["debian"])
 ]
 
 
 @pytest.fixture(scope="module")
-def hosts(scratch: str) -> Iterator[Callable[[str], Host]]:
-    """Give the node of a release, which stays for the others that ask for it."""
+def hosts(scratch: str) -> Iterator[Callable[[str, str], Host]]:
+    """Give the node of a release and a layout, which stays for the others that ask for it."""
     packages = packaged.built(f"{scratch}/dropin")
     with contextlib.ExitStack() as all_of_them:
         yield functools.cache(
-            lambda release: all_of_them.enter_context(Host(release, packages, scratch))
+            lambda release, layout: all_of_them.enter_context(
+                Host(release, packages, scratch, layout=layout)
+            )
         )
 
 
 @pytest.mark.parametrize(
-    ("release", "row", "kind"),
+    ("release", "layout", "row", "kind"),
     CELLS,
-    ids=[f"{release}-{row.engine}-{row.asks}-{kind}" for release, row, kind in CELLS],
+    ids=["-".join([*where, row.engine, row.asks, kind]) for *where, row, kind in CELLS],
 )
 def test_a_container_has_what_it_asks_for_and_nothing_else(
-    release: str, row: matrix.Row, kind: str, hosts: Callable[[str], Host]
+    release: str, layout: str, row: matrix.Row, kind: str, hosts: Callable[[str, str], Host]
 ) -> None:
     try:
-        host = hosts(release)
+        host = hosts(release, layout)
     except debian.UnavailableError as error:
         pytest.skip(f"no Debian {release}: {error}")
     assert row.cell(host, kind) == kinds.wanted(kind, row.gpus)
