@@ -105,12 +105,6 @@ class Cri:
         one of the container, as a device plugin gives them.
         """
         name = f"pod-{next(COUNTER)}"
-        security = message((1, message((1, NODE_NETWORK))))
-        config = message(
-            (1, message((1, name), (2, name), (3, "tests"))),
-            (3, self.folder),
-            (8, message((2, security))),
-        )
         container = message(
             (1, message((1, name))),
             (2, message((1, image))),
@@ -122,9 +116,15 @@ class Cri:
             (11, f"{name}.log"),
             *((17, message((1, device))) for device in devices),
         )
-        self._run(config, container, handler)
+        self._run(self._pod(name), container, handler)
         with open(os.path.join(self.folder, f"{name}.log"), encoding="utf-8") as stream:
             return [line.rstrip("\n").split(" ", 3)[3] for line in stream]
+
+    def _pod(self, name: str) -> bytes:
+        """Give the configuration of a pod."""
+        security = message((1, message((1, NODE_NETWORK))))
+        metadata = message((1, name), (2, name), (3, "tests"))
+        return message((1, metadata), (3, self.folder), (8, message((2, security))))
 
     def _run(self, config: bytes, container: bytes, handler: str) -> None:
         """Take a pod with its one container through its life."""
