@@ -22,6 +22,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import bench_plugin
 import bench_scale
 import bench_starts
 import demo
@@ -171,7 +172,10 @@ def measured(host: bench_starts.Host, rounds: int) -> bool:
         "medians and by the quickest"
     )
     print(machine(load, len(os.sched_getaffinity(0)), taken["bare"]), end="\n\n", flush=True)
-    return table(taken)
+    kept = table(taken)
+    if bench_plugin.possible():
+        print("", *bench_plugin.told(bench_plugin.run(host.home)), sep="\n")
+    return kept
 
 
 def main(words: list[str]) -> int:
