@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -135,15 +136,21 @@ def _number(said: str) -> str:
 
 
 def _asked(programs: Sequence[str]) -> list[str]:
-    """Give what each program says to --version, "" where it does not answer in time."""
+    """Give what each program says to --version, "" where it does not answer in time.
+
+    Even for that a user's podman makes folders in TMPDIR: they go when it has answered.
+    """
     deadline = time.monotonic() + LIMIT_S
-    return [_answer(child, deadline) for child in [_started(program) for program in programs]]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        children = [_started(program, scratch) for program in programs]
+        return [_answer(child, deadline) for child in children]
 
 
-def _started(program: str) -> subprocess.Popen[str] | None:
+def _started(program: str, scratch: str) -> subprocess.Popen[str] | None:
     try:
         return subprocess.Popen(
             [program, "--version"],
+            env={**os.environ, "TMPDIR": scratch},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

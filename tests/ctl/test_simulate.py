@@ -22,7 +22,17 @@ from gpubind_ctl.simulate.entries import Link, Node
 if TYPE_CHECKING:
     from pathlib import Path
 
-ALL = ("cos", "desktop", "dgx-a100-mig", "dgx-h100", "gb200-nvl4", "orin", "t4", "vgpu-guest", "wsl2")
+ALL = (
+    "cos",
+    "desktop",
+    "dgx-a100-mig",
+    "dgx-h100",
+    "gb200-nvl4",
+    "orin",
+    "t4",
+    "vgpu-guest",
+    "wsl2",
+)
 with open("/proc/devices", encoding="utf-8") as devices:
     HOST_DEVICES = devices.read()
 

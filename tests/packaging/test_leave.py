@@ -111,8 +111,11 @@ def test_a_process_that_will_start_us_is_seen_and_one_of_us_is_not() -> None:
 
 
 def test_a_running_process_is_named() -> None:
-    words = ["/bin/sh", "-c", "read x", "-r", "/usr/bin/gpubind-runtime"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
+    words = ["/bin/sh", "-c", "echo; read x", "-r", "/usr/bin/gpubind-runtime"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it has begun: the kernel knows its words
         told = list(leave.started(NAMES))
     assert any(line.startswith(f"process {process.pid}, sh, ") for line in told)
 
@@ -120,10 +123,17 @@ def test_a_running_process_is_named() -> None:
 @pytest.mark.parametrize("program", ["gpubind-runtime", "runc"])
 def test_a_container_of_containerd_is_named(tmp_path: Path, program: str) -> None:
     put(tmp_path / "abc/options.json", f'{{"BinaryName":"/usr/bin/{program}"}}')
-    words = ["/usr/bin/containerd-shim-runc-v2", "-c", "import sys; sys.stdin.read()"]
+    waits = "import sys; print(flush=True); sys.stdin.read()"
+    words = ["/usr/bin/containerd-shim-runc-v2", "-c", waits]
     with subprocess.Popen(
-        words, executable=sys.executable, cwd=tmp_path / "abc", stdin=subprocess.PIPE
+        words,
+        executable=sys.executable,
+        cwd=tmp_path / "abc",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it has begun: the kernel knows its words
         told = [line for line in leave.started(NAMES) if line.startswith("container")]
         process.kill()
     wanted = "container abc was started by it: end that container"
