@@ -78,7 +78,7 @@ def parse(words: list[str]) -> Line:
     while words:
         name = words.pop()
         if name in SPECIAL:
-            module = _module(name)
+            module = _module(SPECIAL[name])
             line.operations += module.parse(_options(name, module.OPTIONS, words))
         elif name in OPTIONS:
             line.operations += _operations(name, _options(name, OPTIONS[name], words))
@@ -92,7 +92,7 @@ def parse(words: list[str]) -> Line:
 
 
 def _module(name: str) -> ModuleType:
-    return __import__(f"gpubind.operation.{SPECIAL[name]}", fromlist=["parse"])
+    return __import__(f"gpubind.operation.{name}", fromlist=["parse"])
 
 
 def _options(name: str, allowed: tuple[str, ...], words: list[str]) -> list[tuple[str, str]]:
@@ -120,6 +120,8 @@ def _operations(name: str, options: list[tuple[str, str]]) -> list[Operation]:
     for value in folders + libraries + libraries32:
         if not value.startswith("/"):
             raise UsageError(f"{name}: {value!r} is not absolute", identifier="ARG-VALUE")
+    if folders and not libraries and not libraries32:  # the field's, which had ldconfig look
+        return [_module("folders").Folders(folders)]
     return [plan.LdCache(folders, libraries, libraries32)]
 
 

@@ -32,7 +32,7 @@ def said(operations: list[plan.Operation]) -> list[object]:
         [plans.CACHE],
         [plan.Link("../x -> y", "/a b/ü"), plan.Link("--link", "/--link")],
         [plan.LdCache([], [])],
-        [plan.LdCache(["/a", "/b"], ["/a/x=1"], []), plan.LdCache(["/c"], [])],
+        [plan.LdCache(["/a", "/b"], ["/a/x=1"], []), plan.LdCache(["/c"], ["/c/y"])],
     ],
 )
 def test_what_is_said_is_understood(operations: list[plan.Operation]) -> None:
@@ -51,8 +51,10 @@ def test_a_plan_is_one_line_of_words() -> None:
 
 
 def test_a_value_may_stand_behind_an_equals_sign() -> None:
-    line = words.parse(["create-symlinks", "--link=t::/l", "update-ldcache", "--folder=/f"])
-    assert said(line.operations) == [("t", "/l"), (("/f",), (), ())]
+    line = words.parse(
+        ["create-symlinks", "--link=t::/l", "update-ldcache", "--folder=/f", "--library=/f/l"]
+    )
+    assert said(line.operations) == [("t", "/l"), (("/f",), ("/f/l",), ())]
 
 
 def test_a_link_said_twice_is_made_once() -> None:
@@ -62,7 +64,7 @@ def test_a_link_said_twice_is_made_once() -> None:
 
 def test_the_fields_ldconfig_is_accepted_and_unused() -> None:
     line = words.parse(shlex.split("update-ldcache --ldconfig-path @/sbin/ldconfig --folder /f"))
-    assert said(line.operations) == [(("/f",), (), ())]
+    assert said(line.operations) == [["update-ldcache", "--folder", "/f"]]
 
 
 @pytest.mark.parametrize(
