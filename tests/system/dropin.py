@@ -22,6 +22,7 @@ NODE = "/opt/node"
 DAEMON_JSON = "/etc/docker/daemon.json"
 CONTAINERS_CONF = "/etc/containers/containers.conf"
 CONFIG_TOML = "/etc/containerd/config.toml"
+DOCKER = '{"features": {"containerd-snapshotter": false}}\n'
 CRI = 'disabled_plugins = ["io.containerd.grpc.v1.cri"]'
 # CRI as it can run in a place: no network, no capability for OOM scores.
 CONTAINERD = f"""\
@@ -48,10 +49,11 @@ class Host:
         """Start it; the daemons, which start when they are asked for, log below `folder`.
 
         `layout` is that of the cgroups, see Place. Where it is not `ready`, there is no spec, and
-        no engine is set up.
+        no engine is set up. `files` are the operator's, by path, until their daemon is started.
         """
         self.folder = os.path.join(folder, f"{release}-{layout}")
-        self.ready = ready
+        self.release, self.ready = release, ready
+        self.files = {DAEMON_JSON: DOCKER, CONFIG_TOML: CONTAINERD}
         self.place = Place(layout, packaged.root_with_engines(release))
         try:
             self.place.run("/usr/bin/dpkg", "-i", *packages, timeout=300)
@@ -98,7 +100,7 @@ class Host:
     @functools.cached_property
     def docker(self) -> docker.Docker:
         """Give docker with a runtime of the name nvidia, which is not the default."""
-        self.write(DAEMON_JSON, '{"features": {"containerd-snapshotter": false}}\n')
+        self.write(DAEMON_JSON, self.files[DAEMON_JSON])
         self.configure("docker")
         first, *others = self.archives.values()
         made = docker.Docker(self.place, first, self.log("docker"), config=DAEMON_JSON)
@@ -119,7 +121,7 @@ class Host:
     @functools.cached_property
     def containerd(self) -> containerd.Containerd:
         """Give containerd with CRI and a runtime handler of the name nvidia."""
-        self.write(CONFIG_TOML, CONTAINERD)
+        self.write(CONFIG_TOML, self.files[CONFIG_TOML])
         self.configure("containerd")
         first, *_ = self.archives.values()
         log = self.log("containerd")
