@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `bench` measures of the device plugin: how long it keeps a kubelet waiting, its memory.
 
-An installed plugin serves a simulated node of 16 GPUs, each 48 times, over its real socket. The
-calls are made in turn, in another order each time, so that a busy moment meets all alike. A figure
-is a multiple of what an empty call takes there, GetDevicePluginOptions: p50 of its p50, p99 of its
-p99. The plugin has a /run of its own, so that it changes no CDI spec of this host. Run by itself,
-this measures the plugin alone. Needs root.
+Two installed plugins serve a simulated node of 16 GPUs over their real sockets: one each GPU 48
+times, the other whole GPUs, where those are to be chosen that are close to each other. The calls
+are made in turn, in another order each time, so that a busy moment meets all alike. A figure is a
+multiple of what an empty call takes there, GetDevicePluginOptions: p50 of its p50, p99 of its p99.
+The plugins have a /run of their own, so that they change no CDI spec of this host. Run by itself,
+this measures nothing else. Needs root.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
@@ -44,7 +46,10 @@ LIMIT_S = 60.0
 PRIVATE = ("/usr/bin/unshare", "--mount", "--propagation=private", "/bin/sh", "-c")
 OWN_RUN = 'mount -t tmpfs -o mode=755 bench /run && exec "$@"'
 SHARED = {"name": RESOURCE, "replicas": REPLICAS}
-CONFIG = {"version": "v1", "sharing": {"timeSlicing": {"resources": [SHARED]}}}
+CONFIGS = {
+    "shared": {"version": "v1", "sharing": {"timeSlicing": {"resources": [SHARED]}}},
+    "whole": {"version": "v1"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +130,10 @@ class Client:
         stream.cancel()
         return answer
 
+    def devices(self, listed: bytes) -> list[str]:
+        """Give the ids in a list of devices."""
+        return [one.ID for one in self.messages.ListAndWatchResponse.FromString(listed).devices]
+
     def close(self) -> None:
         """Hang up, and be no kubelet any more."""
         if self.registered.is_set():
@@ -140,7 +149,21 @@ def calls(client: Client, devices: Sequence[str]) -> dict[str, Callable[[int], o
         one = m.ContainerAllocateRequest(devices_ids=[devices[turn % len(devices)]])
         return client.call("Allocate", m.AllocateRequest(container_requests=[one]))
 
-    def prefer(size: int) -> object:
+    return {
+        EMPTY: lambda _: client.call("GetDevicePluginOptions", m.Empty()),
+        "Allocate": allocate,
+        FIRST: lambda _: client.first(),
+    }
+
+
+def choices(
+    client: Client, devices: Sequence[str], sizes: Sequence[int]
+) -> dict[str, Callable[[int], object]]:
+    """Give the calls that have so many devices chosen, by name."""
+    m = client.messages
+
+    def prefer(size: int, turn: int) -> object:
+        del turn
         one = m.ContainerPreferredAllocationRequest(
             available_deviceIDs=devices, allocation_size=size
         )
@@ -148,11 +171,8 @@ def calls(client: Client, devices: Sequence[str]) -> dict[str, Callable[[int], o
         return client.call("GetPreferredAllocation", request)
 
     return {
-        EMPTY: lambda _: client.call("GetDevicePluginOptions", m.Empty()),
-        "Allocate": allocate,
-        f"GetPreferredAllocation, 1 of {len(devices)}": lambda _: prefer(1),
-        f"GetPreferredAllocation, 8 of {len(devices)}": lambda _: prefer(8),
-        FIRST: lambda _: client.first(),
+        f"GetPreferredAllocation, {size} of {len(devices)}": functools.partial(prefer, size)
+        for size in sizes
     }
 
 
@@ -172,12 +192,12 @@ def _resident(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def served(home: str) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
-    """Run the plugin that is installed in `home`; gives its kubelet and its process."""
-    place = f"{home}/plugin"
+def served(home: str, name: str) -> Iterator[tuple[Client, subprocess.Popen[bytes]]]:
+    """Run the plugin that is installed in `home`, with one of CONFIGS, and give its kubelet."""
+    place = f"{home}/plugin-{name}"
     layout.lay_out(bench_scale.node(GPUS, 0), f"{place}/node")
     with open(f"{place}/config.json", "w", encoding="ascii") as file:
-        json.dump(CONFIG, file)
+        json.dump(CONFIGS[name], file)
     client = Client(f"{place}/kubelet.sock")
     words = (
         f"{home}/bin/gpubind-device-plugin",
@@ -201,14 +221,17 @@ def run(home: str, rounds: int = CALLS) -> Figures:
     """Measure the plugin that is installed in `home`. Raises DemoError."""
     import grpc
 
-    with served(home) as (client, process):
+    with served(home, "shared") as (client, process), served(home, "whole") as (other, _):
         try:
             listed = client.first()
-            found = client.messages.ListAndWatchResponse.FromString(listed).devices
-            if len(found) != GPUS * REPLICAS:
-                raise demo.DemoError(f"the device plugin offers {len(found)} devices")
+            devices = client.devices(listed)
             before = memory(process.pid)
-            taken = timed(calls(client, [one.ID for one in found]), rounds)
+            named = {
+                **calls(client, devices),
+                **choices(client, devices, (1, 8)),
+                **choices(other, other.devices(other.first()), (8,)),
+            }
+            taken = timed(named, rounds)
         except grpc.RpcError as error:
             raise demo.DemoError(f"the device plugin refuses a call: {error}") from None
         after = memory(process.pid)
@@ -237,7 +260,7 @@ def told(figures: Figures) -> Iterator[str]:
     """Give the lines of the table. Pure."""
     empty = shares(figures.taken[EMPTY])
     rounds = len(figures.taken[EMPTY])
-    yield f"device plugin, {GPUS} GPUs {REPLICAS} times each, {rounds} calls; times: of {EMPTY}"
+    yield f"device plugin, {GPUS} GPUs, each {REPLICAS} times, {rounds} calls; times: of {EMPTY}"
     yield f"{'what':36}{'p50':>10}{'p99':>12}{'p50 times':>11}{'p99 times':>11}"
     for name, values in figures.taken.items():
         half, most = shares(values)

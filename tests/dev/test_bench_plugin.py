@@ -15,13 +15,12 @@ from bench_plugin import EMPTY, Figures, Memory
 if TYPE_CHECKING:
     from pathlib import Path
 
-CALLED = (
+CALLED = {
     EMPTY,
     "Allocate",
-    "GetPreferredAllocation, 1 of 768",
-    "GetPreferredAllocation, 8 of 768",
     bench_plugin.FIRST,
-)
+    *(f"GetPreferredAllocation, {choice}" for choice in ("1 of 768", "8 of 768", "8 of 16")),
+}
 
 
 def test_the_median_and_what_99_of_100_stay_below() -> None:
@@ -68,6 +67,6 @@ def test_an_installed_plugin_is_called_as_a_kubelet_calls_it(tmp_path: Path) -> 
     home = f"{tmp_path}/h"
     install.install(home)
     figures = bench_plugin.run(home, 2)
-    assert tuple(figures.taken) == CALLED
+    assert set(figures.taken) == CALLED
     assert {len(values) for values in figures.taken.values()} == {2}
     assert figures.before.own > 1
