@@ -164,6 +164,7 @@ class Config:
     aligned_allocation_strict: bool = False
     kubelet_socket: str = "/var/lib/kubelet/device-plugins/kubelet.sock"
     config_file: str = ""
+    cdi_spec_dir: str = "/var/run/cdi"
     cdi_feature_flags: tuple[str, ...] = ()
     cdi_disable_hooks: tuple[str, ...] = ()
     metrics_address: str = ""  # none: nothing is served

@@ -142,6 +142,7 @@ ROWS = (
         empties=True,
     ),
     _row("config_file", "", "The configuration, YAML or JSON."),
+    _row("cdi_spec_dir", "", "The folder of the specs that devices are named by."),
     _row("cdi_feature_flags", "", "Feature flags of the specs' generation.", WORDS),
     _row("cdi_disable_hooks", "", "Hooks that the specs leave out; all for none.", WORDS),
     _row("metrics_address", "flags.plugin.metricsAddress", "Serve metrics at HOST:PORT."),

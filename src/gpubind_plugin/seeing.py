@@ -49,15 +49,17 @@ class Seen:
     warnings: tuple[str, ...] = ()
 
 
-def see(config: Config, *, folder: str = specs.FOLDER) -> Seen:
+def see(config: Config, *, folder: str = "") -> Seen:
     """Look at the node, and write the specs its devices are named by to `folder`.
+
+    By default that is the configured one.
 
     Raises what `looking.look` and `resources.offer` raise, and ToolkitError K8S-SPECS where the
     specs can't be written.
     """
     facts = looking.look(config)
     offer = resources.offer(config, facts)
-    written = _written(config, facts, folder)
+    written = _written(config, facts, folder or config.cdi_spec_dir)
     with looking.opened(facts.roots) as host:
         present = frozenset(name.lower() for name in files.listed(host.system, signs.GPUS))
     return Seen(

@@ -75,4 +75,5 @@ def options(node: Path, kubelet: Kubelet) -> list[str]:
         f"--driver-root={node}",
         f"--driver-root-ctr-path={node}",
         f"--kubelet-socket={kubelet.socket}",
+        f"--cdi-spec-dir={node}-cdi",
     ]

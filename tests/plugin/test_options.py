@@ -111,6 +111,7 @@ TABLE = [
         *("kubelet_socket", "kubelet-socket", "KUBELET_SOCKET", ""),
         *("/tmp/kubelet.sock", "/tmp/kubelet.sock"),
     ),
+    ("cdi_spec_dir", "cdi-spec-dir", "CDI_SPEC_DIR", "", "/tmp/cdi", "/tmp/cdi"),
     (
         *("cdi_feature_flags", "cdi-feature-flags", "CDI_FEATURE_FLAGS", ""),
         *("disable-nvsandboxutils", ("disable-nvsandboxutils",)),
