@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import re
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 DOCS = os.path.join(checkout.ROOT, "docs")
 PAGES = ["README.md", *(f"docs/{name}" for name in sorted(os.listdir(DOCS)) if name[-3:] == ".md")]
 SPAN = re.compile(r"`((?:gpubind|\./dev)(?: [^`]+)?)`")
+WORD = re.compile(r"[A-Za-z]+(-[a-z]+)*")
 CELL = re.compile(r"^\| ((?:`[^`]+`(?:, )?)+)", re.MULTILINE)
 UUID = "GPU-3053168a-df05-5583-9bd2-27dee931d716"
 
@@ -55,7 +57,11 @@ def block(page: str, first: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "page", ["docs/simulate.md", "docs/cdi.md", "docs/config.md", "docs/configure.md"]
+    "page",
+    [
+        *("docs/simulate.md", "docs/cdi.md", "docs/config.md", "docs/configure.md"),
+        *("docs/mig.md", "docs/driver-containers.md"),
+    ],
 )
 def test_the_examples_of_a_page_work(page: str, tmp_path: Path) -> None:
     shown = commands(page)
@@ -85,9 +91,9 @@ def test_the_commands_of_the_first_page_work_on_a_host_with_a_driver(tmp_path: P
 @pytest.mark.parametrize("page", PAGES)
 def test_each_command_and_option_that_a_page_names_exists(page: str) -> None:
     text = " ".join(checkout.text(checkout.ROOT, page).split())
-    for span in SPAN.findall(text):
+    for span in [*SPAN.findall(text), *lines(page, "gpubind")]:
         program, *words = span.split()
-        names = words[: next((i for i, w in enumerate(words) if not w.isalpha()), len(words))]
+        names = list(itertools.takewhile(WORD.fullmatch, words))
         if program == "./dev":
             assert (span, all(f"./dev {name}" in usage() for name in names[:1])) == (span, True)
         elif program == "gpubind":
