@@ -8,13 +8,14 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+import children
 import pytest
 from gpubind_cdi import asking, child
 
 from gpubind.errors import DocumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 DRIVER = {"version": "550.54.15", "cuda": "12.4"}
 SAY = "from gpubind_cdi import child; import os, time; "
@@ -46,12 +47,12 @@ def asked(
         os.close(fd)
 
 
-def no_children() -> bool:
-    try:
-        os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return True
-    return False
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Hold that a test leaves no process; what others have running for all tests stays."""
+    before = children.mine()
+    yield
+    assert children.mine() <= before
 
 
 def test_all_that_is_told_is_the_inventory() -> None:
@@ -71,7 +72,6 @@ def test_what_comes_after_a_crash_is_asked_about_one_by_one() -> None:
     answer = asked(first, lambda only: head(4) + told(only or 0) + end(4))
     assert sorted(answer.gpus) == [0, 2, 3]
     assert answer.faults == {1: "NVML ended with signal 6 when asked about it"}
-    assert no_children()
 
 
 def test_sixteen_gpus_that_hang_take_no_longer_than_two() -> None:
@@ -81,7 +81,6 @@ def test_sixteen_gpus_that_hang_take_no_longer_than_two() -> None:
     assert time.monotonic() - began < 30  # in turn they would take 32 s
     assert sorted(answer.faults) == [*range(16)]
     assert all("gave no answer within " in fault for fault in answer.faults.values())
-    assert no_children()
 
 
 def test_a_slow_process_has_time_as_long_as_it_says_something() -> None:
@@ -130,7 +129,6 @@ def test_where_nothing_is_told_it_is_said_why(program: str, silence: str) -> Non
     answer = asked(program, limit_s=1.0 if "sleep" in program else 10.0)
     assert answer.driver is None
     assert answer.silence.startswith(silence)
-    assert no_children()
 
 
 def test_an_error_of_the_whole_library_is_kept() -> None:
